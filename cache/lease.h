@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Leases: one compile per key among the processes of a machine.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "jit/base/key.h"
+#include "jit/base/result.h"
+
+namespace kiln {
+
+// Held until destroyed. The kernel drops it when its process dies, however it dies.
+class Lease {
+ public:
+  virtual ~Lease() = default;
+};
+
+struct LeaseOutcome {
+  // Null when the limit passed first: then compile anyway.
+  std::unique_ptr<Lease> lease;
+  bool waited = false;  // another process held it first: look into the store again
+};
+
+class LeaseFile {
+ public:
+  // Opens or creates `folder`/kernels.lock, apart from the database. The folder must exist.
+  // Errors: cache_failed.
+  static Result<std::unique_ptr<LeaseFile>> open(const std::filesystem::path& folder);
+  virtual ~LeaseFile() = default;
+
+  // Waits for the key's lease up to `wait_ms_max`. Within one process the caller already
+  // serializes each key (MemoryCache). Any thread. A forked child holds none of its parent's.
+  // Errors: cache_failed, when the file system cannot lock; then compile anyway.
+  virtual Result<LeaseOutcome> acquire(const Key& key, int wait_ms_max) = 0;
+};
+
+}  // namespace kiln

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Store: one SQLite file of compiled kernels. It knows keys and bytes and nothing about either.
+//
+// Absent, rejected and failed are three answers. Nothing here ever deletes the database because of
+// an error, and nothing but SQLite opens its file. All functions may be called from any thread and,
+// after fork(), from the child, which gets a connection of its own.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jit/base/bytes.h"
+#include "jit/base/key.h"
+#include "jit/base/result.h"
+
+namespace kiln {
+
+enum class StoreAccess { read_write, read_only };
+
+struct StoreOptions {
+  std::filesystem::path folder;
+  StoreAccess access = StoreAccess::read_write;
+  std::uint64_t size_bytes_max = std::uint64_t{2} << 30;
+  int busy_timeout_ms = 5000;
+};
+
+// What is stored under a key.
+struct StoreEntry {
+  std::string record;  // KeyRecord::joined().text(); compared in full on every hit
+  std::string label;   // CompileInput::label(), for listings and filters
+  Bytes payload;       // Artifact::encode()
+  std::string info;    // a Record's text: compiler, compile time, log; not compared
+};
+
+struct StoreLookup {
+  enum class Status {
+    hit,
+    absent,
+    rejected,  // checksum or record did not match: the row is quarantined, treat it as absent
+    failed,    // SQLite could not answer (busy, I/O): treat it as absent, say so once
+  };
+  Status status = Status::absent;
+  StoreEntry entry;    // of a hit
+  std::string reason;  // of rejected and failed
+};
+
+// One row without its payload.
+struct StoreRow {
+  Key key;
+  std::string label;
+  std::string record;
+  std::string info;
+  std::uint64_t size_bytes = 0;
+  std::int64_t created_s = 0;    // seconds since the epoch
+  std::int64_t last_used_s = 0;  // refreshed in batches
+};
+
+struct StoreFilter {
+  std::string label_contains;          // empty: all
+  std::optional<Digest> request;       // only entries of this request
+  std::optional<std::string> key_hex;  // only keys whose "request" hex digest begins so
+  std::int64_t limit = -1;             // -1: no limit; newest use first
+};
+
+// Kept in the store across processes.
+struct StoreTotals {
+  std::uint64_t entries = 0;
+  std::uint64_t payload_bytes = 0;
+  std::uint64_t hits = 0;
+  std::uint64_t puts = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t evicted = 0;
+};
+
+class Store {
+ public:
+  // Creates the folder (0700) and the database where they are missing.
+  // Errors: cache_failed: a folder that is not the user's own, is writable by others, or is a
+  // symbolic link; a file that is no database of ours; read-only access to what does not exist.
+  static Result<std::unique_ptr<Store>> open(const StoreOptions& options);
+  virtual ~Store() = default;
+
+  // `record` is the record that the caller would store; a row with another one is rejected.
+  virtual StoreLookup find(const Key& key, std::string_view record) = 0;
+  // The newest entry of a request, whatever made it: only for policy `any` with no compiler here.
+  // Every field of the stored record that begins with "request." must equal `request`'s fields.
+  virtual StoreLookup find_newest(const Digest& request, const Record& request_record) = 0;
+
+  // Replaces an entry of the same key. Evicts the least recently used ones beyond the byte cap.
+  // Errors: cache_failed (busy, disk full, read-only); nothing half-written stays.
+  virtual Result<void> put(const Key& key, const StoreEntry& entry) = 0;
+  // Removes an entry that turned out bad after it was read (undecodable, refused by the driver).
+  virtual Result<void> quarantine(const Key& key, std::string_view reason) = 0;
+
+  virtual Result<std::vector<StoreRow>> list(const StoreFilter& filter) = 0;
+  virtual Result<StoreTotals> totals() = 0;
+  // Writes pending last-used times and totals; also done now and then, and on destruction.
+  virtual Result<void> flush() = 0;
+
+  virtual const std::filesystem::path& file() const = 0;
+};
+
+}  // namespace kiln

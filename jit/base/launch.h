@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a kernel is launched, in CUDA's terms.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace kiln {
+
+struct Dim3 {
+  std::uint32_t x = 1, y = 1, z = 1;
+  std::uint64_t count() const { return std::uint64_t{x} * y * z; }
+  friend bool operator==(const Dim3&, const Dim3&) = default;
+};
+
+struct LaunchDims {
+  Dim3 grid;   // blocks; on the native CPU: work items, split over the worker threads
+  Dim3 block;  // threads per block; 1 on the native CPU
+  std::uint32_t shared_bytes_dynamic = 0;
+  Dim3 cluster;  // blocks per cluster, sm_90 and later
+  // The kernel waits (griddepcontrol.wait) before it reads what the one before it wrote, so the
+  // driver may start it early. sm_90 and later; ignored elsewhere.
+  bool programmatic_dependent_launch = false;
+};
+
+// One launch of one entry point of an artifact; a call to an op is one or a few of these in order.
+struct LaunchStep {
+  std::uint32_t entry = 0;  // index into CompileInput::name_expressions
+  LaunchDims dims;
+};
+using LaunchPlan = std::vector<LaunchStep>;
+
+}  // namespace kiln

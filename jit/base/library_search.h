@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a vendor library is, found from files alone: nothing is loaded, and what is found is
+// opened by its full path later, so that the library that was identified is the one that runs.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jit/base/result.h"
+
+namespace kiln {
+
+// What to look for, and where besides the loader's own path.
+struct LibraryQuery {
+  std::string what;                                    // "NVRTC", for messages
+  std::vector<std::string> sonames;                    // best first: "libnvrtc.so.13", ...
+  std::optional<std::filesystem::path> override_path;  // KILN_<LIB>_LIBRARY; nothing else is tried
+  std::string override_variable;                       // its name, for messages
+  std::vector<std::filesystem::path> folders;  // vendor folders, searched after the loader's path
+  std::string how_to_get;                      // "install ...", ends the error message
+};
+
+struct LibraryLocation {
+  std::filesystem::path path;  // absolute, symbolic links resolved
+  std::string found_by;        // "KILN_NVRTC_LIBRARY", "the loader's path", "/usr/local/cuda/lib64"
+};
+
+// One place that was tried, for `jitctl doctor`.
+struct LibraryAttempt {
+  std::string place;
+  std::string outcome;
+};
+
+// Order: the override alone if there is one, else LD_LIBRARY_PATH, the loader's cache
+// (/etc/ld.so.cache), the system folders, then `query.folders`.
+// Errors: unavailable, naming every place tried and `how_to_get`.
+// `attempts`, if given, receives each place tried.
+Result<LibraryLocation> find_library(const LibraryQuery& query,
+                                     std::vector<LibraryAttempt>* attempts = nullptr);
+
+// Where the loader's cache says that `soname` is.
+std::optional<std::filesystem::path> find_in_loader_cache(
+    const std::string& soname, const std::filesystem::path& cache = "/etc/ld.so.cache");
+
+}  // namespace kiln

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The compilers of this build, and the chain of them for each arch.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "jit/compiler.h"
+
+namespace kiln {
+
+// Where to look for vendor libraries; filled by Options::from_environment().
+struct CompilerSettings {
+  std::optional<std::filesystem::path> nvrtc_library;  // KILN_NVRTC_LIBRARY
+  std::optional<std::filesystem::path> llvm_plugin;    // KILN_LLVM_LIBRARY
+  std::vector<std::filesystem::path> cuda_folders;     // $CUDA_HOME, /usr/local/cuda
+  // Variables that change code generation, as found in the environment; part of the toolchain.
+  Record nvrtc_environment;
+};
+
+class Compilers {
+ public:
+  // Opens nothing.
+  explicit Compilers(CompilerSettings settings);
+  ~Compilers();
+
+  // Who may compile for `arch`, in the order to be asked. sm_*: NVRTC. cpu, x86-64-*, simt: LLVM.
+  // Empty when this build has no compiler for the family.
+  std::vector<Compiler*> chain(const Arch& arch) const;
+
+  // All of them, for `doctor`.
+  std::vector<Compiler*> all() const;
+
+ private:
+  std::unique_ptr<Compiler> nvrtc_;
+  std::unique_ptr<Compiler> llvm_;
+};
+
+}  // namespace kiln

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counters of one Runtime: a value, compared whole. Tests and CI assert these, not log lines.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace kiln {
+
+struct Counters {
+  std::uint64_t memory_hits = 0;       // served from this process's memory
+  std::uint64_t disk_hits = 0;         // served from the writable store
+  std::uint64_t layer_hits = 0;        // served from a read-only layer
+  std::uint64_t compiles = 0;          // compiles that succeeded
+  std::uint64_t compile_failures = 0;  // compiles that a compiler refused
+  std::uint64_t rejected_entries = 0;  // stored entries that failed a check and were dropped
+  std::uint64_t waited_for_other_process = 0;  // look-ups that waited for another process's compile
+  std::uint64_t cache_errors = 0;              // reads and writes that the cache could not do
+  std::uint64_t other_toolchain_hits = 0;      // hits by policy `any`, part of disk and layer hits
+
+  friend bool operator==(const Counters&, const Counters&) = default;
+};
+
+struct CounterField {
+  std::string_view name;
+  std::uint64_t Counters::*value;
+};
+// Every counter with its name, in the order of the struct: for printing and JSON.
+std::span<const CounterField> counter_fields();
+
+}  // namespace kiln

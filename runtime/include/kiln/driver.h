@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Driver: devices, memory, modules. Engines bring their own memory and streams; `jitctl run` and
+// tests use what is here.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jit/base/arch.h"
+#include "kiln/kernel.h"
+
+namespace kiln {
+
+// Memory that a kernel can reach. Freed on destruction.
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  void* data() const { return data_; }
+  std::size_t size_bytes() const { return size_bytes_; }
+
+ protected:
+  DeviceMemory(void* data, std::size_t size_bytes) : data_(data), size_bytes_(size_bytes) {}
+
+ private:
+  void* data_;
+  std::size_t size_bytes_;
+};
+
+struct DeviceInfo {
+  int index = 0;
+  std::string name;
+  Arch arch;
+};
+
+// Implementations open the vendor's library on the first call that needs it. Thread-safe.
+class Driver {
+ public:
+  virtual ~Driver() = default;
+  virtual std::string_view name() const = 0;  // "cpu", "cuda", "hip"
+
+  // Errors: unavailable, with the reason and what to install.
+  virtual Result<std::vector<DeviceInfo>> devices() = 0;
+
+  // Errors: driver_failed when the code is rejected; unavailable; invalid_argument for code of
+  // another kind.
+  virtual Result<std::unique_ptr<Module>> load(const Artifact& artifact) = 0;
+
+  // At least 256-byte aligned. Contents undefined. Errors: out_of_memory, unavailable.
+  virtual Result<std::unique_ptr<DeviceMemory>> allocate(std::size_t size_bytes) = 0;
+  virtual Result<void> copy_to_device(void* device, const void* host, std::size_t bytes) = 0;
+  virtual Result<void> copy_to_host(void* host, const void* device, std::size_t bytes) = 0;
+  // Waits for all that was launched on `stream`. Errors: driver_failed, with what a kernel did.
+  virtual Result<void> synchronize(Stream stream) = 0;
+};
+
+}  // namespace kiln

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of a Runtime, and the one place that reads Kiln's environment variables.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "jit/base/log.h"
+#include "jit/base/result.h"
+#include "jit/compilers.h"
+
+namespace kiln {
+
+enum class CachePolicy {
+  read_write,  // look up, compile what is missing, store it
+  read_only,   // look up, compile what is missing, store nothing on disk
+  locked,      // look up; a miss is an error that says what is missing
+  off,         // no disk cache at all
+};
+
+enum class ToolchainPolicy {
+  any,    // where no compiler for the arch can be found, the newest entry of the request serves
+  exact,  // only entries made by the compiler that is here
+};
+
+struct Options {
+  // The defaults, changed by what the environment says:
+  //   KILN_CACHE_DIR      folder of the writable cache; default $XDG_CACHE_HOME/kiln or
+  //                       ~/.cache/kiln; with no home, no disk cache
+  //   KILN_CACHE_POLICY   read_write | read_only | locked | off
+  //   KILN_CACHE_SIZE     bytes, or with K, M, G; default 2G
+  //   KILN_TOOLCHAIN      any | exact
+  //   KILN_JOBS           compiles at a time in prewarm; default: the cores this process may use
+  //   KILN_LOG            debug | info | warning | off
+  //   KILN_NVRTC_LIBRARY, KILN_LLVM_LIBRARY    the library to use, and no other
+  //   CUDA_HOME           a CUDA toolkit to look in
+  // Errors: invalid_argument, naming the variable, its value and what is accepted.
+  static Result<Options> from_environment();
+
+  std::optional<std::filesystem::path> cache_folder;  // none: no disk cache
+  CachePolicy cache_policy = CachePolicy::read_write;
+  std::uint64_t cache_size_bytes_max = std::uint64_t{2} << 30;
+  ToolchainPolicy toolchain_policy = ToolchainPolicy::any;
+  int jobs = 1;
+  // How long another process may hold a key's lease before this one compiles as well.
+  int lease_wait_ms_max = 60'000;
+  LogLevel log_level = LogLevel::warning;
+  CompilerSettings compilers;
+};
+
+}  // namespace kiln

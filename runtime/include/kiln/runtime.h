@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runtime: from op, shape and arch to a kernel that runs, compiled at most once.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "jit/base/compile_input.h"
+#include "jit/base/key.h"
+#include "jit/compiler.h"
+#include "kiln/counters.h"
+#include "kiln/driver.h"
+#include "kiln/kernel.h"
+#include "kiln/options.h"
+#include "templates/registry.h"
+
+namespace kiln {
+
+class Store;
+
+// Where an artifact came from.
+enum class Tier { memory, disk, layer, compiled };
+std::string_view name_of(Tier tier);
+
+struct Prepared {
+  std::shared_ptr<const Artifact> artifact;
+  Arch arch;  // what it was compiled for
+  Tier tier = Tier::compiled;
+  Key key;
+};
+
+// The implementation that serves, and why each better one does not.
+struct Selection {
+  const Op* op = nullptr;
+  const Implementation* implementation = nullptr;
+  std::vector<std::pair<std::string, std::string>> passed_over;  // name, reason
+};
+
+// Thread-safe. Creating one opens no vendor library, no database and starts no thread; each is
+// opened by the first call that needs it.
+class Runtime {
+ public:
+  static Result<std::unique_ptr<Runtime>> create(Options options);
+  ~Runtime();
+
+  // The first implementation of `op` that can be built for `shape` and `arch` and, if `params` (the
+  // op's parameter struct) is given, can serve that call.
+  // Errors: unavailable, listing each implementation with its reason.
+  Result<Selection> select(const Op& op, const Shape& shape, const Arch& arch,
+                           const void* params = nullptr) const;
+
+  // Makes sure that the artifact for exactly `input` exists: memory, store, layers, else compile.
+  // Loads nothing, so it works for archs that this machine cannot run.
+  // Errors: cache_miss under policy `locked`, naming the nearest stored entry and the fields that
+  // differ; unavailable when no compiler here can do the arch; compile_failed.
+  Result<Prepared> prepare(const CompileInput& input);
+
+  // The loaded kernel of an op. Before it compiles, a stored kernel for another arch that this one
+  // can run is taken (Arch::compatible). Errors: as prepare(), and the driver's.
+  Result<std::shared_ptr<const Kernel>> kernel(const Selection& selection, const Shape& shape,
+                                               const Arch& arch);
+  // The same for a template of the caller's own.
+  Result<std::shared_ptr<const Kernel>> kernel(const CompileInput& input);
+
+  // This process's own counts since create().
+  Counters counters() const;
+
+  const Options& options() const;
+  Compilers& compilers() const;
+  // The driver that runs code for `arch`. Errors: unavailable when this build has none.
+  Result<Driver*> driver(const Arch& arch) const;
+  // The writable store. Errors: cache_failed with the reason; unavailable when there is none by
+  // policy or for lack of a home.
+  Result<Store*> store();
+
+ private:
+  class Impl;
+  explicit Runtime(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kiln

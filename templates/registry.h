@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry: every op, its parameters and its implementations. One file per op in ops/.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "jit/base/answer.h"
+#include "jit/base/compile_input.h"
+#include "jit/base/launch.h"
+
+namespace kiln {
+
+// One parameter: its default comes from a real model, so that every op works as it stands.
+struct ParamSpec {
+  std::string name;
+  std::string doc;  // one line, with the unit or the tensor dimension it is
+  ShapeValue default_value;
+  std::int64_t min = 0;  // integers: accepted range
+  std::int64_t max = 0;
+  std::vector<std::string> choices;  // words: what is accepted
+};
+
+// One way to do an op on some archs.
+struct Implementation {
+  std::string name;  // "kda_decode/warp_rows"
+  std::string doc;   // one line: how, and when it is the best
+  std::vector<ArchFamily> families;
+
+  // Whether code for this shape and arch can be made. Prewarm compiles everything that can.
+  Answer (*can_build)(const Shape& shape, const Arch& arch);
+  // Whether that code serves this call; `params` is the op's parameter struct
+  // (templates/kernels/<op>/params.h).
+  Answer (*can_serve)(const Shape& shape, const void* params);
+  // The launches of this call.
+  LaunchPlan (*plan)(const Shape& shape, const void* params);
+
+  std::string source;                         // an embedded file: "kda_decode/warp_rows.cu"
+  std::vector<std::string> name_expressions;  // "kiln::kda_decode_warp_rows"
+};
+
+struct Op {
+  std::string name;
+  std::string doc;
+  std::vector<ParamSpec> shape_params;  // fixed at compile time: these select the kernel
+  std::vector<ParamSpec> call_params;  // vary from call to call: `jitctl run` and benches take them
+  std::size_t params_bytes;            // size of the op's parameter struct
+  std::vector<Implementation> implementations;  // best first
+};
+
+// All ops, in the order of the documentation. Thread-safe, never changes.
+std::span<const Op> ops();
+// Errors: invalid_argument, with the known ops and the nearest name.
+Result<const Op*> find_op(std::string_view name);
+
+// name=value pairs as a person writes them, split by where they belong.
+struct OpArguments {
+  Shape shape;  // every shape parameter of the op, defaults filled in
+  Shape call;   // every call parameter, likewise
+};
+using NameValue = std::pair<std::string, std::string>;
+// Errors: invalid_argument for an unknown name (with the nearest and the list), a value of the
+// wrong type or out of range (with what is accepted), a name given twice.
+Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given);
+
+// Whether `implementation` can be built, its families included.
+Answer can_build(const Implementation& implementation, const Shape& shape, const Arch& arch);
+
+// The complete input for a compiler: source, exactly the headers it reaches, and the generated
+// header "kiln/shape.h", which holds the shape as constants.
+// Errors: internal, when an embedded file is missing.
+Result<CompileInput> make_input(const Op& op, const Implementation& implementation,
+                                const Shape& shape, const Arch& arch);
+
+}  // namespace kiln
