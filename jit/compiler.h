@@ -22,7 +22,7 @@ class Compiler {
  public:
   virtual ~Compiler() = default;
 
-  virtual std::string_view name() const = 0;  // "nvrtc", "llvm"
+  virtual std::string_view name() const = 0;  // "nvrtc", "hiprtc", "llvm"
 
   // The toolchain half of the key: what would be loaded, by build-ids read from files.
   // Errors: unavailable, saying what was looked for and how to get it.
@@ -35,7 +35,8 @@ class Compiler {
   // not know the arch; invalid_argument for what CompileInput::check() refuses.
   virtual Result<Artifact> compile(const CompileInput& input) = 0;
 
-  // Intermediate text of the same compile: `kind` is "ptx" (nvrtc) or "llvm" or "asm" (llvm).
+  // Intermediate text of the same compile: `kind` is "ptx" (nvrtc) or "llvm" or "asm" (llvm);
+  // hiprtc makes none.
   // Errors: those of compile(); invalid_argument for a kind this compiler does not make.
   virtual Result<std::string> emit(const CompileInput& input, std::string_view kind) = 0;
 

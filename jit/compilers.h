@@ -13,11 +13,15 @@ namespace kiln {
 
 // Where to look for vendor libraries; filled by Options::from_environment().
 struct CompilerSettings {
-  std::optional<std::filesystem::path> nvrtc_library;  // KILN_NVRTC_LIBRARY
-  std::optional<std::filesystem::path> llvm_plugin;    // KILN_LLVM_LIBRARY
-  std::vector<std::filesystem::path> cuda_folders;     // $CUDA_HOME, /usr/local/cuda
+  std::optional<std::filesystem::path> nvrtc_library;   // KILN_NVRTC_LIBRARY
+  std::optional<std::filesystem::path> llvm_plugin;     // KILN_LLVM_LIBRARY
+  std::optional<std::filesystem::path> hiprtc_library;  // KILN_HIPRTC_LIBRARY
+  std::optional<std::filesystem::path> comgr_library;   // KILN_COMGR_LIBRARY
+  std::vector<std::filesystem::path> cuda_folders;      // $CUDA_HOME, /usr/local/cuda
+  std::vector<std::filesystem::path> rocm_folders;      // $ROCM_PATH, /opt/rocm
   // Variables that change code generation, as found in the environment; part of the toolchain.
   Record nvrtc_environment;
+  Record hiprtc_environment;
 };
 
 class Compilers {
@@ -26,8 +30,8 @@ class Compilers {
   explicit Compilers(CompilerSettings settings);
   ~Compilers();
 
-  // Who may compile for `arch`, in the order to be asked. sm_*: NVRTC. cpu, x86-64-*, simt: LLVM.
-  // Empty when this build has no compiler for the family.
+  // Who may compile for `arch`, in the order to be asked. sm_*: NVRTC. gfx*: hipRTC. cpu, x86-64-*,
+  // simt: LLVM.
   std::vector<Compiler*> chain(const Arch& arch) const;
 
   // All of them, for `doctor`.
@@ -35,6 +39,7 @@ class Compilers {
 
  private:
   std::unique_ptr<Compiler> nvrtc_;
+  std::unique_ptr<Compiler> hiprtc_;
   std::unique_ptr<Compiler> llvm_;
 };
 

@@ -15,11 +15,12 @@ namespace {
 
 constexpr std::string_view kForms =
     "accepted: sm_80, sm_90a, ...; gfx90a, gfx942:sramecc+:xnack-, ...; cpu (this host), "
-    "x86-64-v2, x86-64-v3, x86-64-v4; simt, simt:warp64";
+    "x86-64-v2, x86-64-v3, x86-64-v4; simt, simt:warp64:checked:debug";
 
-// The chips that exist below each generation: binaries run on a later minor version of the same
-// major one. https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (binary compatibility)
-constexpr std::array kSmVersions = {75, 80, 86, 87, 88, 89, 90, 100, 101, 103, 110, 120, 121};
+// Binaries run on a later minor version of the same major one, between these chips only: embedded
+// ones (sm_87, sm_101, sm_110) neither take nor give.
+// https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (binary compatibility)
+constexpr std::array kDesktopSms = {75, 80, 86, 89, 90, 100, 103, 120, 121};
 constexpr int kFirstSmWithArchSpecific = 90;
 constexpr int kFirstSmWithFamilySpecific = 100;
 
@@ -53,11 +54,21 @@ Result<void> check_nvidia(std::string_view text) {
   return {};
 }
 
+// "9-4-generic": the code that several chips share.
+bool is_generic_amd(std::string_view processor) {
+  constexpr std::string_view kEnd = "-generic";
+  if (!processor.ends_with(kEnd)) return false;
+  processor.remove_suffix(kEnd.size());
+  return !processor.empty() && std::all_of(processor.begin(), processor.end(), [](unsigned char c) {
+    return std::isdigit(c) || c == '-';
+  });
+}
+
 Result<void> check_amd(std::string_view text) {
   std::string_view rest = text.substr(3);
   std::string_view processor = rest.substr(0, rest.find(':'));
   rest.remove_prefix(processor.size());
-  const bool generic = processor.ends_with("-generic");
+  const bool generic = is_generic_amd(processor);
   const bool hex = processor.size() >= 3 && processor.size() <= 4 &&
                    std::all_of(processor.begin(), processor.end(), [](unsigned char c) {
                      return std::isxdigit(c) && !std::isupper(c);
@@ -90,6 +101,23 @@ Result<void> check_x86(std::string_view text) {
     rest.remove_prefix(end);
   }
   return {};
+}
+
+// The features in their one order, each at most once; :warp32 is the default and left out.
+Result<std::string> simt_name(std::string_view text) {
+  std::string name = "simt";
+  std::string_view rest = text.substr(name.size());
+  if (rest.starts_with(":warp32")) rest.remove_prefix(std::string_view(":warp32").size());
+  for (const std::string_view feature : {":warp64", ":checked", ":debug"}) {
+    if (!rest.starts_with(feature)) continue;
+    if (feature == ":warp64" && text.starts_with("simt:warp32")) break;
+    name += feature;
+    rest.remove_prefix(feature.size());
+  }
+  if (!rest.empty()) {
+    return bad(text, "features are :warp32 or :warp64, then :checked, then :debug");
+  }
+  return name;
 }
 
 }  // namespace
@@ -125,8 +153,10 @@ Result<Arch> Arch::parse(std::string_view text) {
     KILN_TRY(check_x86(text));
     return Arch(ArchFamily::x86_64, std::string(text));
   }
-  if (text == "simt" || text == "simt:warp32") return Arch(ArchFamily::simt, "simt");
-  if (text == "simt:warp64") return Arch(ArchFamily::simt, "simt:warp64");
+  if (text.starts_with("simt")) {
+    KILN_TRY_ASSIGN(std::string name, simt_name(text));
+    return Arch(ArchFamily::simt, std::move(name));
+  }
   return bad(text, "unknown");
 }
 
@@ -145,6 +175,11 @@ std::vector<std::string_view> Arch::features() const {
   return found;
 }
 
+bool Arch::has_feature(std::string_view feature) const {
+  const std::vector<std::string_view> all = features();
+  return std::find(all.begin(), all.end(), feature) != all.end();
+}
+
 int Arch::sm() const {
   return sm_of(name_);
 }
@@ -160,7 +195,8 @@ std::vector<Arch> older_sm(const Arch& arch) {
   };
   if (specific && number >= kFirstSmWithFamilySpecific) add(fmt::format("sm_{}f", number));
   if (specific) add(fmt::format("sm_{}", number));
-  for (auto it = kSmVersions.rbegin(); it != kSmVersions.rend(); ++it) {
+  if (std::find(kDesktopSms.begin(), kDesktopSms.end(), number) == kDesktopSms.end()) return older;
+  for (auto it = kDesktopSms.rbegin(); it != kDesktopSms.rend(); ++it) {
     if (*it >= number || *it / 10 != number / 10) continue;
     if (specific && *it >= kFirstSmWithFamilySpecific) add(fmt::format("sm_{}f", *it));
     add(fmt::format("sm_{}", *it));

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arch: the full name of what code is generated for.
 //
-//   sm_90a, sm_80           NVIDIA; `a` (one chip only) and `f` (one family) are not
-//   interchangeable gfx90a, gfx942:sramecc+:xnack-   AMD target ids, features in the order sramecc,
-//   xnack x86-64-v3               a level of the x86-64 ABI; features may follow:
-//   x86-64-v4+avx512bf16 cpu                     this host: parsed into the x86-64 name that
-//   describes it simt, simt:warp64       the CPU as a SIMT machine, warps of 32 or 64
+//   sm_80, sm_90a, sm_100f         NVIDIA; `a` is for one chip, `f` for one family of chips
+//   gfx90a, gfx942:sramecc+:xnack- AMD target ids, features in the order sramecc, xnack
+//   x86-64-v3, x86-64-v4+avx512bf16  a level of the x86-64 ABI; features may follow
+//   cpu                            this host: parsed into the x86-64 name that describes it
+//   simt, simt:warp64:checked:debug  the CPU as a SIMT machine: warps of 32 or 64; every access
+//                                  checked; not optimized, for a debugger (in this order)
 #pragma once
 
 #include <string>
@@ -34,6 +35,8 @@ class Arch {
   std::string_view base() const;
   // The features after the base, each as written: "+avx512bf16", ":xnack-", ":warp64".
   std::vector<std::string_view> features() const;
+  // Whether `feature` (":warp64") is among them.
+  bool has_feature(std::string_view feature) const;
   // The number of an sm_NN name; 0 in the other families.
   int sm() const;
 

@@ -4,27 +4,100 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace kiln {
 namespace {
 
 constexpr const char* kTimeMacros[] = {"__DATE__", "__TIME__", "__TIMESTAMP__"};
-constexpr const char* kOptionPrefixes[] = {"-D", "-U", "-std="};
+constexpr std::string_view kOptionPrefixes[] = {"-D", "-U", "-std="};
 
 void add_text(Record& record, std::string_view kind, const SourceText& source) {
   record.add(kind, fmt::format("{} {} bytes blake2b {}", source.name, source.text.size(),
                                Digest::of(source.text).hex()));
 }
 
-Result<void> check_text(const SourceText& source) {
+Result<void> check_no_time(std::string_view where, std::string_view text) {
   for (const char* macro : kTimeMacros) {
-    if (source.text.find(macro) == std::string::npos) continue;
+    if (text.find(macro) == std::string_view::npos) continue;
     return fail(ErrorCode::invalid_argument,
                 fmt::format("'{}' uses {}, so its code would depend on when it was compiled and "
                             "could not be cached; pass such a value with -D or as an argument",
-                            source.name, macro));
+                            where, macro));
   }
   return {};
+}
+
+// Inline assembly can read files too.
+Result<void> check_no_file(const SourceText& source) {
+  for (const std::string_view directive : {".incbin", ".include \\\""}) {
+    if (source.text.find(directive) == std::string::npos) continue;
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("'{}' uses the assembler's {}, which reads a file outside the key; put "
+                            "its contents into the source",
+                            source.name, directive.substr(0, directive.find(' '))));
+  }
+  return {};
+}
+
+std::string_view trim_start(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+  return text;
+}
+
+// What the #include or the __has_include operators of this line name, each up to the line's end.
+std::vector<std::string_view> files_named_on(std::string_view line) {
+  line = trim_start(line);
+  if (!line.starts_with('#')) return {};
+  line = trim_start(line.substr(1));
+  for (const std::string_view directive : {"include_next", "include", "import", "embed"}) {
+    if (line.starts_with(directive)) return {trim_start(line.substr(directive.size()))};
+  }
+  std::vector<std::string_view> found;
+  for (const std::string_view operation : {"__has_include", "__has_embed"}) {
+    for (std::size_t at = line.find(operation); at != std::string_view::npos;
+         at = line.find(operation, at + 1)) {
+      const std::string_view after = trim_start(line.substr(at + operation.size()));
+      // "defined(__has_include)" names no file.
+      if (after.starts_with('(')) found.push_back(trim_start(after.substr(1)));
+    }
+  }
+  return found;
+}
+
+Result<void> check_includes(const SourceText& source) {
+  std::string_view rest = source.text;
+  for (int number = 1; !rest.empty(); ++number) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    for (const std::string_view named : files_named_on(line)) {
+      const bool quoted = named.starts_with('"') || named.starts_with('<');
+      if (quoted && !named.substr(1).starts_with('/')) continue;
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("'{}' line {} includes {}, which may be a file outside the key; give "
+                              "the header along with the source and include it by its name",
+                              source.name, number, named));
+    }
+  }
+  return {};
+}
+
+Result<void> check_text(const SourceText& source) {
+  KILN_TRY(check_no_time(source.name, source.text));
+  KILN_TRY(check_no_file(source));
+  return check_includes(source);
+}
+
+Result<void> check_option(const std::string& option) {
+  const bool known = std::any_of(
+      std::begin(kOptionPrefixes), std::end(kOptionPrefixes),
+      [&](auto prefix) { return option.starts_with(prefix) && option.size() > prefix.size(); });
+  if (known) return check_no_time(option, option);
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("option '{}': only -D<name>, -U<name> and -std=<standard> are accepted; "
+                          "others read files or have side effects, and a cached kernel would not "
+                          "have them",
+                          option));
 }
 
 }  // namespace
@@ -51,22 +124,15 @@ Result<void> CompileInput::check() const {
                 fmt::format("'{}' has no name expression: name the kernel function to compile",
                             source.name));
   }
-  for (const std::string& option : options) {
-    const bool known = std::any_of(std::begin(kOptionPrefixes), std::end(kOptionPrefixes),
-                                   [&](const char* prefix) { return option.starts_with(prefix); });
-    if (known) continue;
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("option '{}': only -D, -U and -std= are accepted; others read files or "
-                            "have side effects, and a cached kernel would not have them",
-                            option));
-  }
+  for (const std::string& option : options) KILN_TRY(check_option(option));
   KILN_TRY(check_text(source));
   for (const SourceText& header : headers) KILN_TRY(check_text(header));
   return {};
 }
 
 std::string CompileInput::label() const {
-  return fmt::format("{} {} {}", implementation, shape.text(), arch.name());
+  const std::string values = shape.text();
+  return fmt::format("{}{}{} {}", implementation, values.empty() ? "" : " ", values, arch.name());
 }
 
 }  // namespace kiln

@@ -35,9 +35,11 @@ struct CompileInput {
   // The request half of the key. Sources go in as digest and length.
   Record request() const;
 
-  // Refuses what cannot be cached: __DATE__, __TIME__, __TIMESTAMP__ in any text, options other
-  // than -D, -U and -std= (they read files or have side effects), no name expression.
-  // Errors: invalid_argument.
+  // Refuses what cannot be cached: __DATE__, __TIME__, __TIMESTAMP__ in any text or option; an
+  // #include or __has_include of an absolute path or by way of a macro (NVRTC would read a file
+  // that is not part of this value); the assembler's .incbin and .include; options other than -D,
+  // -U and -std= (they read files or have side effects); no name expression. Errors:
+  // invalid_argument.
   Result<void> check() const;
 
   // "kda_decode/warp_rows H=8 K=128 sm_90a": for messages and listings.

@@ -91,15 +91,16 @@ std::string hex_of(ByteView bytes) {
   return text;
 }
 
-// Finds NT_GNU_BUILD_ID among the notes of one PT_NOTE segment.
-std::optional<std::string> build_id_in(ByteView notes) {
-  const auto padded = [](std::size_t size) { return (size + 3) & ~std::size_t{3}; };
+// Finds NT_GNU_BUILD_ID among the notes of one PT_NOTE segment, padded to 4 or to 8 bytes.
+std::optional<std::string> build_id_in(ByteView notes, std::size_t alignment) {
+  const std::size_t mask = (alignment == 8 ? 8 : 4) - 1;
+  const auto padded = [mask](std::size_t size) { return (size + mask) & ~mask; };
   std::size_t at = 0;
   while (at + sizeof(Elf64_Nhdr) <= notes.size()) {
     Elf64_Nhdr note;
     std::memcpy(&note, notes.data() + at, sizeof note);
     const std::size_t name_at = at + sizeof note;
-    const std::size_t value_at = name_at + padded(note.n_namesz);
+    const std::size_t value_at = at + padded(sizeof note + note.n_namesz);
     if (value_at > notes.size() || note.n_descsz > notes.size() - value_at) return std::nullopt;
     if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
         std::memcmp(notes.data() + name_at, "GNU", 4) == 0) {
@@ -135,7 +136,7 @@ Result<std::string> library_identity(const std::filesystem::path& path) {
     if (segment.p_type != PT_NOTE) continue;
     const auto notes = file.read(segment.p_offset, segment.p_filesz);
     if (!notes) continue;
-    if (auto id = build_id_in(*notes)) return *id;
+    if (auto id = build_id_in(*notes, segment.p_align)) return *id;
   }
   struct stat status {};
   if (fstat(file.fd(), &status) != 0) {

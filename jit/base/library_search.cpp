@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 
 namespace kiln {
 namespace {
@@ -83,6 +82,9 @@ Result<LibraryLocation> find_library(const LibraryQuery& query,
   for (const SearchFolder& folder : loader_folders()) {
     if (auto found = find_in(folder, query, attempts)) return std::move(*found);
   }
+  for (const fs::path& folder : query.near_folders) {
+    if (auto found = find_in({folder, folder.string()}, query, attempts)) return std::move(*found);
+  }
   for (const std::string& soname : query.sonames) {
     const auto cached = find_in_loader_cache(soname);
     const auto full = cached ? resolve(*cached) : std::nullopt;
@@ -97,15 +99,28 @@ Result<LibraryLocation> find_library(const LibraryQuery& query,
   for (const fs::path& folder : query.folders) {
     if (auto found = find_in({folder, folder.string()}, query, attempts)) return std::move(*found);
   }
-  std::string names;
-  for (const std::string& soname : query.sonames) names += (names.empty() ? "" : ", ") + soname;
+  std::string places = "on the loader's path";
+  for (const auto* folders : {&query.near_folders, &query.folders}) {
+    for (const fs::path& folder : *folders) places += ", in " + folder.string();
+  }
   return fail(ErrorCode::unavailable,
-              fmt::format("{} is not on this machine (looked for {} on the loader's path and in {} "
-                          "vendor folders): {}",
-                          query.what, names, query.folders.size(), query.how_to_get));
+              fmt::format("{} is not on this machine (looked for {} {}): {}", query.what,
+                          fmt::join(query.sonames, ", "), places, query.how_to_get));
 }
 
 namespace {
+
+// Empty when it cannot be read.
+std::string read_file(const fs::path& path) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  if (error) return {};
+  std::string bytes(size, '\0');
+  std::ifstream stream(path, std::ios::binary);
+  stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<std::size_t>(stream.gcount()));
+  return bytes;
+}
 
 // The layout of glibc's cache file since 2.2, "glibc-ld.so.cache1.1" (dl-cache.h in glibc).
 struct CacheHeader {
@@ -134,8 +149,7 @@ constexpr std::int32_t kLibraryType = 0;
 }  // namespace
 
 std::optional<fs::path> find_in_loader_cache(const std::string& soname, const fs::path& cache) {
-  std::ifstream stream(cache, std::ios::binary);
-  const std::string file{std::istreambuf_iterator<char>(stream), {}};
+  const std::string file = read_file(cache);
   const std::size_t start = file.find(kCacheMagic);  // an older header may stand before it
   if (start == std::string::npos || file.size() - start < sizeof(CacheHeader)) return std::nullopt;
   CacheHeader header;

@@ -18,6 +18,9 @@ struct LibraryQuery {
   std::vector<std::string> sonames;                    // best first: "libnvrtc.so.13", ...
   std::optional<std::filesystem::path> override_path;  // KILN_<LIB>_LIBRARY; nothing else is tried
   std::string override_variable;                       // its name, for messages
+  // Folders of the one who asks: searched where the loader searches a DT_RUNPATH, after
+  // LD_LIBRARY_PATH and before its cache.
+  std::vector<std::filesystem::path> near_folders;
   std::vector<std::filesystem::path> folders;  // vendor folders, searched after the loader's path
   std::string how_to_get;                      // "install ...", ends the error message
 };
@@ -33,8 +36,8 @@ struct LibraryAttempt {
   std::string outcome;
 };
 
-// Order: the override alone if there is one, else LD_LIBRARY_PATH, the loader's cache
-// (/etc/ld.so.cache), the system folders, then `query.folders`.
+// Order: the override alone if there is one, else LD_LIBRARY_PATH, `query.near_folders`, the
+// loader's cache (/etc/ld.so.cache), the system folders, then `query.folders`.
 // Errors: unavailable, naming every place tried and `how_to_get`.
 // `attempts`, if given, receives each place tried.
 Result<LibraryLocation> find_library(const LibraryQuery& query,

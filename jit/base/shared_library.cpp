@@ -8,7 +8,7 @@ namespace kiln {
 Result<SharedLibrary> SharedLibrary::open(const std::filesystem::path& path) {
   SharedLibrary library;
   library.path_ = path;
-  library.handle_.reset(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL));
+  library.handle_.reset(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE));
   if (!library.handle_) {
     const char* reason = dlerror();
     return fail(ErrorCode::unavailable, fmt::format("cannot load '{}': {}", path.string(),

@@ -14,7 +14,8 @@ namespace kiln {
 
 class SharedLibrary {
  public:
-  // Opens with RTLD_NOW | RTLD_LOCAL: symbols of one vendor's LLVM must not meet another's.
+  // RTLD_LOCAL: symbols of one vendor's LLVM must not meet another's. RTLD_NODELETE: a vendor
+  // library leaves thread-local state behind, so it stays mapped when this object is gone.
   // Errors: unavailable, with the loader's own words.
   static Result<SharedLibrary> open(const std::filesystem::path& path);
 
