@@ -10,7 +10,8 @@
 
 namespace kiln {
 
-// Held until destroyed. The kernel drops it when its process dies, however it dies.
+// Held until destroyed. The kernel drops it when its process dies, however it dies. May outlive its
+// LeaseFile. Any thread may destroy it; in a forked child that does nothing.
 class Lease {
  public:
   virtual ~Lease() = default;
@@ -19,18 +20,20 @@ class Lease {
 struct LeaseOutcome {
   // Null when the limit passed first: then compile anyway.
   std::unique_ptr<Lease> lease;
-  bool waited = false;  // another process held it first: look into the store again
+  bool waited = false;  // somebody else held it first: look into the store again
 };
 
 class LeaseFile {
  public:
-  // Opens or creates `folder`/kernels.lock, apart from the database. The folder must exist.
+  // Opens or creates `folder`/kernels.lock, apart from the database. The folder must exist and is
+  // trusted: Store::open has checked it.
   // Errors: cache_failed.
   static Result<std::unique_ptr<LeaseFile>> open(const std::filesystem::path& folder);
   virtual ~LeaseFile() = default;
 
-  // Waits for the key's lease up to `wait_ms_max`. Within one process the caller already
-  // serializes each key (MemoryCache). Any thread. A forked child holds none of its parent's.
+  // Waits for the key's lease up to `wait_ms_max`; 0 tries once. Any thread. Another process,
+  // another LeaseFile of this process and another thread are all excluded. A forked child holds
+  // none of its parent's leases.
   // Errors: cache_failed, when the file system cannot lock; then compile anyway.
   virtual Result<LeaseOutcome> acquire(const Key& key, int wait_ms_max) = 0;
 };

@@ -3,7 +3,8 @@
 //
 // Absent, rejected and failed are three answers. Nothing here ever deletes the database because of
 // an error, and nothing but SQLite opens its file. All functions may be called from any thread and,
-// after fork(), from the child, which gets a connection of its own.
+// after fork(), from the child, which gets a connection of its own. (Not after _Fork() or a bare
+// clone(), where nothing can be made ready for the child: there, all of it fails.)
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,8 @@ enum class StoreAccess { read_write, read_only };
 
 struct StoreOptions {
   std::filesystem::path folder;
+  // read_only writes nothing to the database. read_write on a read-only file system finds what is
+  // there, and every put() fails.
   StoreAccess access = StoreAccess::read_write;
   std::uint64_t size_bytes_max = std::uint64_t{2} << 30;
   int busy_timeout_ms = 5000;
@@ -44,6 +47,7 @@ struct StoreLookup {
     failed,    // SQLite could not answer (busy, I/O): treat it as absent, say so once
   };
   Status status = Status::absent;
+  Key key;             // of a hit: the whole key of the row, for quarantine()
   StoreEntry entry;    // of a hit
   std::string reason;  // of rejected and failed
 };
@@ -54,7 +58,7 @@ struct StoreRow {
   std::string label;
   std::string record;
   std::string info;
-  std::uint64_t size_bytes = 0;
+  std::uint64_t size_bytes = 0;  // of the payload
   std::int64_t created_s = 0;    // seconds since the epoch
   std::int64_t last_used_s = 0;  // refreshed in batches
 };
@@ -70,6 +74,7 @@ struct StoreFilter {
 struct StoreTotals {
   std::uint64_t entries = 0;
   std::uint64_t payload_bytes = 0;
+  std::uint64_t size_bytes = 0;  // payloads, records, labels and infos: what the cap counts
   std::uint64_t hits = 0;
   std::uint64_t puts = 0;
   std::uint64_t rejected = 0;
@@ -80,7 +85,8 @@ class Store {
  public:
   // Creates the folder (0700) and the database where they are missing.
   // Errors: cache_failed: a folder that is not the user's own, is writable by others, or is a
-  // symbolic link; a file that is no database of ours; read-only access to what does not exist.
+  // symbolic link; a file that is no database of ours or a newer Kiln's; read-only access to what
+  // does not exist; a process with more rights than its user.
   static Result<std::unique_ptr<Store>> open(const StoreOptions& options);
   virtual ~Store() = default;
 
@@ -90,10 +96,13 @@ class Store {
   // Every field of the stored record that begins with "request." must equal `request`'s fields.
   virtual StoreLookup find_newest(const Digest& request, const Record& request_record) = 0;
 
-  // Replaces an entry of the same key. Evicts the least recently used ones beyond the byte cap.
-  // Errors: cache_failed (busy, disk full, read-only); nothing half-written stays.
+  // Replaces an entry of the same key. Beyond the byte cap it evicts the least recently used ones,
+  // and some more, so that not every put has to.
+  // Errors: cache_failed (busy, disk full, read-only, larger than the whole cap); nothing
+  // half-written stays.
   virtual Result<void> put(const Key& key, const StoreEntry& entry) = 0;
-  // Removes an entry that turned out bad after it was read (undecodable, refused by the driver).
+  // Removes an entry that turned out bad after it was read (undecodable, refused by the driver),
+  // and counts it as rejected. No such entry is no error.
   virtual Result<void> quarantine(const Key& key, std::string_view reason) = 0;
 
   virtual Result<std::vector<StoreRow>> list(const StoreFilter& filter) = 0;

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening, closing and looking up; the writing half is in store_write.cpp.
+#include "cache/sqlite_store.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "cache/checksum.h"
+#include "cache/clock.h"
+#include "cache/schema.h"
+
+namespace kiln {
+namespace {
+
+// LEFT JOIN: an entry that lost its content is damaged, not absent.
+constexpr const char* kFind = R"sql(
+SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
+FROM entry e LEFT JOIN content c ON c.id = e.id
+WHERE e.request = ?1 AND e.toolchain = ?2
+)sql";
+constexpr const char* kFindId = R"sql(
+SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
+FROM entry e LEFT JOIN content c ON c.id = e.id
+WHERE e.id = ?1
+)sql";
+constexpr const char* kNewestOfRequest = R"sql(
+SELECT id FROM entry WHERE request = ?1 ORDER BY created_us DESC, id DESC
+)sql";
+
+// How many hits at most a killed process takes with it.
+constexpr std::int64_t kHitsPerWrite = 256;
+// Moving the log into the database waits for the disk, some 10 ms: too much for each process that
+// only had hits. Left there, a log of this size costs the next process 0.1 ms.
+constexpr std::uintmax_t kLogBytesLeft = 512 << 10;
+
+StoreLookup failed(const Error& error) {
+  StoreLookup lookup;
+  lookup.status = StoreLookup::Status::failed;
+  lookup.reason = error.message;
+  return lookup;
+}
+
+Digest digest_from(ByteView blob) {
+  Digest digest;
+  std::memcpy(digest.bytes.data(), blob.data(), std::min(blob.size(), Digest::kSize));
+  return digest;
+}
+
+std::uintmax_t log_bytes(const std::filesystem::path& file) {
+  std::error_code none;
+  const std::uintmax_t size = std::filesystem::file_size(file.string() + "-wal", none);
+  return none ? 0 : size;
+}
+
+// Whether `record` is `expected` and then only fields that are no part of a request.
+bool has_request(std::string_view record, std::string_view expected) {
+  if (!record.starts_with(expected)) return false;
+  const Result<Record> rest = Record::parse(record.substr(expected.size()));
+  return rest && std::none_of(rest->fields().begin(), rest->fields().end(),
+                              [](const auto& field) { return field.name.starts_with("request."); });
+}
+
+Result<OpenMode> mode_for(const std::filesystem::path& file, StoreAccess access) {
+  if (is_writable(file.parent_path())) {
+    return access == StoreAccess::read_write ? OpenMode::read_write : OpenMode::read_only;
+  }
+  const int error = errno;
+  std::error_code ignored;
+  if (std::filesystem::exists(file, ignored)) return OpenMode::frozen;
+  return fail(ErrorCode::cache_failed,
+              fmt::format("cache '{}': there is none, and it cannot be made: {}", file.string(),
+                          std::strerror(error)));
+}
+
+}  // namespace
+
+struct SqliteStore::StoredEntry {
+  std::int64_t id = 0;
+  Key key;
+  StoreEntry entry;
+  Bytes checksum;
+
+  bool is_intact() const {
+    const Checksum expected =
+        checksum_of(key, entry.label, entry.record, entry.info, entry.payload);
+    return std::equal(checksum.begin(), checksum.end(), expected.begin(), expected.end());
+  }
+};
+
+Result<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
+  StoreOptions trusted = options;
+  KILN_TRY_ASSIGN(trusted.folder, trusted_folder(options.folder, options.access));
+  return SqliteStore::open(trusted, file_system_kind(trusted.folder));
+}
+
+Result<std::unique_ptr<Store>> SqliteStore::open(const StoreOptions& options, FileSystemKind kind) {
+  const std::filesystem::path file = options.folder / kStoreFileName;
+  KILN_TRY(check_trusted_file(file, options.access));
+  KILN_TRY_ASSIGN(const OpenMode mode, mode_for(file, options.access));
+  std::unique_ptr<SqliteStore> store(new SqliteStore(options, kind, mode));
+  KILN_TRY(store->enter());
+  return store;
+}
+
+SqliteStore::SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenMode mode)
+    : options_(options),
+      kind_(kind),
+      file_(options.folder / kStoreFileName),
+      mode_(mode),
+      process_(getpid()),
+      fork_(fork_hooks()) {}
+
+SqliteStore::~SqliteStore() {
+  if (process_ != getpid()) {
+    // The parent's: closing it would drop the parent's locks.
+    if (database_) [[maybe_unused]]
+      auto* const leaked = new Database(std::move(*database_));
+    return;
+  }
+  // Closed here, since from the end of this function on nothing closes it before a fork.
+  const std::lock_guard lock(mutex_);
+  if (!database_) return;
+  if (pending_.hits > 0) (void)write(Patience::little, [] { return Result<void>(); });
+  if (!has_put_ && log_bytes(file_) < kLogBytesLeft) {
+    database_->set_checkpoint_on_close(CheckpointOnClose::no);
+  }
+  database_.reset();
+}
+
+ForkHooks SqliteStore::fork_hooks() {
+  return {[this] {
+            mutex_.lock();
+            if (database_) database_->set_checkpoint_on_close(CheckpointOnClose::no);
+            database_.reset();
+          },
+          [this](ForkSide side) {
+            if (side == ForkSide::child) {
+              process_ = getpid();
+              pending_ = {};  // the parent writes it
+            }
+            mutex_.unlock();
+          }};
+}
+
+Result<std::unique_lock<std::mutex>> SqliteStore::enter() {
+  if (process_ != getpid()) {
+    return fail(ErrorCode::cache_failed,
+                fmt::format("cache '{}': this process was forked without fork()'s handlers, so it "
+                            "cannot use its parent's cache",
+                            file_.string()));
+  }
+  std::unique_lock lock(mutex_);
+  if (!database_) {
+    KILN_TRY_ASSIGN(database_, open_store_file(file_, mode_, kind_, options_.busy_timeout_ms));
+  }
+  return lock;
+}
+
+StoreLookup SqliteStore::find(const Key& key, std::string_view record) {
+  Result<std::optional<StoredEntry>> stored = std::nullopt;
+  {
+    const Result<std::unique_lock<std::mutex>> lock = enter();
+    if (!lock) return failed(lock.error());
+    Query query(*database_, kFind);
+    query.bind(key.request.bytes).bind(key.toolchain.bytes);
+    stored = read(query);
+  }
+  // Checked without the lock: that takes as long as reading it did.
+  if (!stored) return failed(stored.error());
+  if (!*stored) return {};
+  if (!(*stored)->is_intact()) return reject((*stored)->id, "its checksum does not match");
+  if ((*stored)->entry.record != record) {
+    return reject((*stored)->id, "it has the same key and another record");
+  }
+  return serve(std::move(**stored));
+}
+
+StoreLookup SqliteStore::find_newest(const Digest& request, const Record& request_record) {
+  Record wanted;
+  wanted.add_all("request", request_record);
+  const std::string expected = wanted.text();
+
+  std::vector<std::int64_t> newest_first;
+  {
+    const Result<std::unique_lock<std::mutex>> lock = enter();
+    if (!lock) return failed(lock.error());
+    Query query(*database_, kNewestOfRequest);
+    query.bind(request.bytes);
+    Result<bool> row = query.next();
+    for (; row && *row; row = query.next()) newest_first.push_back(query.integer(0));
+    if (!row) return failed(row.error());
+  }
+  StoreLookup answer;
+  for (const std::int64_t id : newest_first) {
+    Result<std::optional<StoredEntry>> stored = std::nullopt;
+    {
+      const Result<std::unique_lock<std::mutex>> lock = enter();
+      if (!lock) return failed(lock.error());
+      Query query(*database_, kFindId);
+      query.bind(id);
+      stored = read(query);
+    }
+    if (!stored) return failed(stored.error());
+    if (!*stored) continue;  // removed meanwhile
+    if (!(*stored)->is_intact()) {
+      answer = reject(id, "its checksum does not match");
+    } else if (!has_request((*stored)->entry.record, expected)) {
+      answer = reject(id, "it has the same request digest and another request");
+    } else {
+      return serve(std::move(**stored));
+    }
+  }
+  return answer;
+}
+
+Result<std::optional<SqliteStore::StoredEntry>> SqliteStore::read(Query& query) {
+  KILN_TRY_ASSIGN(const bool found, query.next());
+  if (!found) return std::nullopt;
+  StoredEntry stored;
+  stored.id = query.integer(0);
+  stored.key = {digest_from(query.blob(1)), digest_from(query.blob(2))};
+  stored.entry.label = query.text(3);
+  stored.entry.record = query.text(4);
+  stored.entry.info = query.text(5);
+  stored.checksum = to_bytes(query.blob(6));
+  stored.entry.payload = to_bytes(query.blob(7));
+  return stored;
+}
+
+StoreLookup SqliteStore::serve(StoredEntry stored) {
+  if (mode_ == OpenMode::read_write) {
+    const std::lock_guard lock(mutex_);
+    pending_.last_used_us[stored.id] = now_us();
+    // When somebody else is writing, the next hit tries again.
+    if (++pending_.hits >= kHitsPerWrite && database_) {
+      (void)write(Patience::little, [] { return Result<void>(); });
+    }
+  }
+  StoreLookup lookup;
+  lookup.status = StoreLookup::Status::hit;
+  lookup.key = stored.key;
+  lookup.entry = std::move(stored.entry);
+  return lookup;
+}
+
+StoreLookup SqliteStore::reject(std::int64_t id, std::string_view reason) {
+  StoreLookup lookup;
+  lookup.status = StoreLookup::Status::rejected;
+  lookup.reason = fmt::format("cache '{}': an entry is rejected: {}", file_.string(), reason);
+  if (mode_ != OpenMode::read_write) return lookup;
+  const Result<std::unique_lock<std::mutex>> lock = enter();
+  // Where it cannot be removed now, it is rejected again next time.
+  if (lock) (void)write(Patience::little, [&] { return move_to_quarantine(id, reason); });
+  return lookup;
+}
+
+}  // namespace kiln

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Store over SQLite: one connection behind one mutex.
+//
+// No connection is ever open across fork(). SQLite keeps per process which locks it holds; a child
+// that inherited a connection, even one it never touches, would take its parent's locks for its own
+// and lose data. So the connection is closed before fork() and both sides open their own when they
+// next need it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "cache/folder.h"
+#include "cache/fork.h"
+#include "cache/sqlite.h"
+#include "cache/store.h"
+
+namespace kiln {
+
+class SqliteStore final : public Store {
+ public:
+  // `options.folder` is as trusted_folder() returns it; `kind` is the kind of its file system.
+  static Result<std::unique_ptr<Store>> open(const StoreOptions& options, FileSystemKind kind);
+  ~SqliteStore() override;
+
+  StoreLookup find(const Key& key, std::string_view record) override;
+  StoreLookup find_newest(const Digest& request, const Record& request_record) override;
+  Result<void> put(const Key& key, const StoreEntry& entry) override;
+  Result<void> quarantine(const Key& key, std::string_view reason) override;
+  Result<std::vector<StoreRow>> list(const StoreFilter& filter) override;
+  Result<StoreTotals> totals() override;
+  Result<void> flush() override;
+  const std::filesystem::path& file() const override { return file_; }
+
+ private:
+  // An entry as read, not yet checked.
+  struct StoredEntry;
+
+  // What hits leave to be written, and when.
+  struct Pending {
+    std::unordered_map<std::int64_t, std::int64_t> last_used_us;  // by entry id
+    std::int64_t hits = 0;
+  };
+
+  // How long to wait for a lock: as the caller said, or hardly, for what can be done another time.
+  enum class Patience { full, little };
+
+  SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenMode mode);
+  ForkHooks fork_hooks();
+
+  // Locks the store and opens its connection where there is none. What follows needs that lock
+  // where it does not take it itself.
+  Result<std::unique_lock<std::mutex>> enter();
+  // Runs `body` in a write transaction that takes the pending writes along.
+  Result<void> write(Patience patience, const std::function<Result<void>()>& body);
+
+  Result<std::optional<StoredEntry>> read(Query& query);
+  StoreLookup serve(StoredEntry stored);                         // takes the lock
+  StoreLookup reject(std::int64_t id, std::string_view reason);  // takes the lock
+
+  // In a write transaction:
+  Result<void> write_pending();
+  Result<void> replace(const Key& key, const StoreEntry& entry);
+  Result<void> evict_others(std::int64_t kept_id);
+  Result<void> move_to_quarantine(std::int64_t id, std::string_view reason);
+
+  const StoreOptions options_;
+  const FileSystemKind kind_;
+  const std::filesystem::path file_;
+  const OpenMode mode_;
+  pid_t process_;  // whose store this is; changes in the child of a fork
+
+  std::mutex mutex_;  // guards what follows
+  std::optional<Database> database_;
+  Pending pending_;
+  bool has_put_ = false;
+
+  const ForkRegistration fork_;
+};
+
+}  // namespace kiln

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// The writing half of the SQLite store. Each function that changes it is one transaction.
+#include <fmt/format.h>
+
+#include "cache/checksum.h"
+#include "cache/clock.h"
+#include "cache/sqlite_store.h"
+
+namespace kiln {
+namespace {
+
+// What is merely worth doing does not hold its caller up for longer than this.
+constexpr int kLittlePatienceMs = 50;
+// The share of the cap that an eviction frees at least, so that the next puts need none.
+constexpr std::uint64_t kEvictedShare = 16;
+constexpr std::int64_t kEvictionBatch = 64;
+
+constexpr const char* kMarkUsed =
+    "UPDATE entry SET last_used_us = max(last_used_us, ?2) WHERE id = ?1";
+constexpr const char* kAddHits = "UPDATE totals SET hits = hits + ?1";
+constexpr const char* kRemoveKey = "DELETE FROM entry WHERE request = ?1 AND toolchain = ?2";
+constexpr const char* kAddEntry = R"sql(
+INSERT INTO entry(request, toolchain, label, payload_bytes, size_bytes, created_us, last_used_us)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+RETURNING id
+)sql";
+constexpr const char* kAddContent =
+    "INSERT INTO content(id, record, info, checksum, payload) VALUES (?1, ?2, ?3, ?4, ?5)";
+constexpr const char* kCountPut = "UPDATE totals SET puts = puts + 1";
+constexpr const char* kSizeBytes = "SELECT size_bytes FROM totals";
+constexpr const char* kOldest = R"sql(
+SELECT id, size_bytes FROM entry WHERE id <> ?1 ORDER BY last_used_us, id LIMIT ?2
+)sql";
+constexpr const char* kRemoveId = "DELETE FROM entry WHERE id = ?1";
+constexpr const char* kCountEvicted = "UPDATE totals SET evicted = evicted + ?1";
+constexpr const char* kIdOfKey = "SELECT id FROM entry WHERE request = ?1 AND toolchain = ?2";
+constexpr const char* kNoteQuarantine = R"sql(
+INSERT INTO quarantine(request, toolchain, label, reason, at_us)
+SELECT request, toolchain, label, ?2, ?3 FROM entry WHERE id = ?1
+)sql";
+constexpr const char* kCountRejected = "UPDATE totals SET rejected = rejected + 1";
+constexpr const char* kTrimQuarantine =
+    "DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - 256";
+
+std::uint64_t size_of(const StoreEntry& entry) {
+  return entry.payload.size() + entry.record.size() + entry.label.size() + entry.info.size();
+}
+
+}  // namespace
+
+Result<void> SqliteStore::write(Patience patience, const std::function<Result<void>()>& body) {
+  if (mode_ != OpenMode::read_write) {
+    return fail(ErrorCode::cache_failed,
+                fmt::format("cache '{}': it is open for reading only{}", file_.string(),
+                            options_.access == StoreAccess::read_write
+                                ? ", since its folder cannot be written"
+                                : ""));
+  }
+  database_->set_busy_timeout(patience == Patience::full
+                                  ? options_.busy_timeout_ms
+                                  : std::min(options_.busy_timeout_ms, kLittlePatienceMs));
+  const auto run = [&]() -> Result<void> {
+    KILN_TRY_ASSIGN(WriteTransaction transaction, WriteTransaction::begin(*database_));
+    KILN_TRY(write_pending());
+    KILN_TRY(body());
+    return transaction.commit();
+  };
+  Result<void> result = run();
+  if (result) pending_ = {};
+  database_->set_busy_timeout(options_.busy_timeout_ms);
+  return result;
+}
+
+Result<void> SqliteStore::write_pending() {
+  for (const auto& [id, used_us] : pending_.last_used_us) {
+    KILN_TRY(Query(*database_, kMarkUsed).bind(id).bind(used_us).run());
+  }
+  if (pending_.hits == 0) return {};
+  return Query(*database_, kAddHits).bind(pending_.hits).run();
+}
+
+Result<void> SqliteStore::flush() {
+  KILN_TRY_ASSIGN(const auto lock, enter());
+  if (pending_.hits == 0) return {};
+  return write(Patience::full, [] { return Result<void>(); });
+}
+
+Result<void> SqliteStore::put(const Key& key, const StoreEntry& entry) {
+  if (size_of(entry) > options_.size_bytes_max) {
+    return fail(ErrorCode::cache_failed,
+                fmt::format("cache '{}': an entry of {} bytes does not fit into a cache of {} "
+                            "bytes; raise KILN_CACHE_SIZE",
+                            file_.string(), size_of(entry), options_.size_bytes_max));
+  }
+  KILN_TRY_ASSIGN(const auto lock, enter());
+  has_put_ = true;
+  return write(Patience::full, [&] { return replace(key, entry); });
+}
+
+Result<void> SqliteStore::replace(const Key& key, const StoreEntry& entry) {
+  const Checksum checksum = checksum_of(key, entry.label, entry.record, entry.info, entry.payload);
+  KILN_TRY(Query(*database_, kRemoveKey).bind(key.request.bytes).bind(key.toolchain.bytes).run());
+  std::int64_t id = 0;
+  {
+    Query add(*database_, kAddEntry);
+    add.bind(key.request.bytes).bind(key.toolchain.bytes).bind(entry.label);
+    add.bind(static_cast<std::int64_t>(entry.payload.size()));
+    add.bind(static_cast<std::int64_t>(size_of(entry))).bind(now_us());
+    KILN_TRY(add.next());
+    id = add.integer(0);
+    KILN_TRY(add.run());
+  }
+  Query content(*database_, kAddContent);
+  content.bind(id).bind(entry.record).bind(entry.info).bind(checksum).bind(entry.payload);
+  KILN_TRY(content.run());
+  KILN_TRY(Query(*database_, kCountPut).run());
+  return evict_others(id);
+}
+
+Result<void> SqliteStore::evict_others(std::int64_t kept_id) {
+  KILN_TRY_ASSIGN(const std::int64_t total, database_->integer(kSizeBytes));
+  const std::uint64_t cap = options_.size_bytes_max;
+  std::uint64_t size_bytes = static_cast<std::uint64_t>(total);
+  if (size_bytes <= cap) return {};
+  const std::uint64_t goal = cap - cap / kEvictedShare;
+  std::int64_t evicted = 0;
+  for (bool more = true; more && size_bytes > goal;) {
+    std::vector<std::pair<std::int64_t, std::uint64_t>> oldest;
+    Query query(*database_, kOldest);
+    query.bind(kept_id).bind(kEvictionBatch);
+    Result<bool> row = query.next();
+    for (; row && *row; row = query.next()) {
+      oldest.emplace_back(query.integer(0), static_cast<std::uint64_t>(query.integer(1)));
+    }
+    KILN_TRY(row);
+    more = !oldest.empty();
+    for (const auto& [id, freed] : oldest) {
+      if (size_bytes <= goal) break;
+      KILN_TRY(Query(*database_, kRemoveId).bind(id).run());
+      size_bytes -= std::min(size_bytes, freed);
+      ++evicted;
+    }
+  }
+  return Query(*database_, kCountEvicted).bind(evicted).run();
+}
+
+Result<void> SqliteStore::quarantine(const Key& key, std::string_view reason) {
+  KILN_TRY_ASSIGN(const auto lock, enter());
+  return write(Patience::full, [&]() -> Result<void> {
+    std::int64_t id = 0;
+    {
+      Query query(*database_, kIdOfKey);
+      query.bind(key.request.bytes).bind(key.toolchain.bytes);
+      KILN_TRY_ASSIGN(const bool found, query.next());
+      if (!found) return {};
+      id = query.integer(0);
+    }
+    return move_to_quarantine(id, reason);
+  });
+}
+
+Result<void> SqliteStore::move_to_quarantine(std::int64_t id, std::string_view reason) {
+  KILN_TRY(Query(*database_, kNoteQuarantine).bind(id).bind(reason).bind(now_us()).run());
+  // Another process has removed and counted it.
+  if (sqlite3_changes(database_->get()) == 0) return {};
+  KILN_TRY(Query(*database_, kRemoveId).bind(id).run());
+  KILN_TRY(Query(*database_, kCountRejected).run());
+  return Query(*database_, kTrimQuarantine).run();
+}
+
+}  // namespace kiln
