@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vectors of the native CPU to and from memory, and sums over their lanes.
+#pragma once
+
+#include "kiln/float_bits.h"
+
+namespace kiln {
+
+typedef u16 Shorts __attribute__((ext_vector_type(vector_lanes)));
+
+// One access of vector_lanes elements; no alignment is asked for.
+KILN_DEVICE Floats load(const float* from) {
+  Floats x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+KILN_DEVICE void store(float* to, Floats x) {
+  __builtin_memcpy(to, &x, sizeof x);
+}
+KILN_DEVICE Floats load(const bf16* from) {
+  Shorts bits;
+  __builtin_memcpy(&bits, from, sizeof bits);
+  return soft::from_bf16_bits<Floats>(__builtin_convertvector(bits, Uints));
+}
+KILN_DEVICE void store(bf16* to, Floats x) {
+  const Shorts bits = __builtin_convertvector(soft::bf16_bits(x), Shorts);
+  __builtin_memcpy(to, &bits, sizeof bits);
+}
+#if defined(__F16C__)
+typedef _Float16 Halves __attribute__((ext_vector_type(vector_lanes)));
+KILN_DEVICE Floats load(const f16* from) {
+  Halves x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return __builtin_convertvector(x, Floats);
+}
+KILN_DEVICE void store(f16* to, Floats x) {
+  const Halves half = __builtin_convertvector(x, Halves);
+  __builtin_memcpy(to, &half, sizeof half);
+}
+#else
+KILN_DEVICE Floats load(const f16* from) {
+  Shorts bits;
+  __builtin_memcpy(&bits, from, sizeof bits);
+  return soft::from_f16_bits<Floats>(__builtin_convertvector(bits, Uints));
+}
+KILN_DEVICE void store(f16* to, Floats x) {
+  const Shorts bits = __builtin_convertvector(soft::f16_bits(x), Shorts);
+  __builtin_memcpy(to, &bits, sizeof bits);
+}
+#endif
+
+// A store past the caches, for what is not read again soon; aligned to the vector's size.
+KILN_DEVICE void store_streaming(float* to, Floats x) {
+  __builtin_nontemporal_store(x, reinterpret_cast<Floats*>(to));
+}
+
+// Four lanes, each the sum of the lanes that fall on it.
+typedef float Floats4 __attribute__((ext_vector_type(4)));
+KILN_DEVICE Floats4 fold4(Floats x) {
+#if defined(__AVX512F__)
+  const auto half = x.lo + x.hi;
+  return half.lo + half.hi;
+#elif defined(__AVX2__)
+  return x.lo + x.hi;
+#else
+  return x;
+#endif
+}
+KILN_DEVICE float horizontal_sum(Floats x) {
+  const Floats4 four = fold4(x);
+  const auto two = four.lo + four.hi;
+  return two.x + two.y;
+}
+KILN_DEVICE float horizontal_max(Floats x) {
+  const auto larger = [](auto a, auto b) { return a < b ? b : a; };
+#if defined(__AVX512F__)
+  const auto eight = larger(x.lo, x.hi);
+  const Floats4 four = larger(eight.lo, eight.hi);
+#elif defined(__AVX2__)
+  const Floats4 four = larger(x.lo, x.hi);
+#else
+  const Floats4 four = x;
+#endif
+  const auto two = larger(four.lo, four.hi);
+  return two.x < two.y ? two.y : two.x;
+}
+// The sums of four vectors at once, at little more than the price of one.
+KILN_DEVICE Floats4 horizontal_sums(Floats a, Floats b, Floats c, Floats d) {
+  const Floats4 a4 = fold4(a), b4 = fold4(b), c4 = fold4(c), d4 = fold4(d);
+  const Floats4 ab =
+      __builtin_shufflevector(a4, b4, 0, 1, 4, 5) + __builtin_shufflevector(a4, b4, 2, 3, 6, 7);
+  const Floats4 cd =
+      __builtin_shufflevector(c4, d4, 0, 1, 4, 5) + __builtin_shufflevector(c4, d4, 2, 3, 6, 7);
+  return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
+// Asks for the cache line at `address`, which will be read and then written.
+KILN_DEVICE void prefetch_for_write(const void* address) {
+  __builtin_prefetch(address, 1, 3);
+}
+KILN_DEVICE void prefetch(const void* address) {
+  __builtin_prefetch(address, 0, 3);
+}
+
+}  // namespace kiln

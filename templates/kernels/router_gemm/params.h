@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arguments of one router_gemm call, as every implementation gets them: what varies from call
+// to call. Read by host and kernels alike, so it holds plain C types and no address of a C++
+// object.
+//
+// out[m, n] = sum over k of a[m, k] w[n, k], plus bias[n] where the shape has one; the shape fixes
+// N, K and the types.
+#pragma once
+
+namespace kiln {
+
+struct RouterGemmParams {
+  const void* a;             // io type [M, K]; [m, k] at m * a_row_stride + k
+  long long a_row_stride;    // elements
+  const void* w;             // io type [N, K]; [n, k] at n * w_row_stride + k
+  long long w_row_stride;    // elements
+  const void* bias;          // bias type [N], dense; unused where the shape has none
+  void* out;                 // out type [M, N]; [m, n] at m * out_row_stride + n
+  long long out_row_stride;  // elements
+  int tokens;                // M
+};
+static_assert(sizeof(RouterGemmParams) == 8 * 8, "host and kernels agree on this layout");
+
+}  // namespace kiln
