@@ -17,6 +17,8 @@ namespace kiln {
 class DeviceMemory {
  public:
   virtual ~DeviceMemory() = default;
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
   void* data() const { return data_; }
   std::size_t size_bytes() const { return size_bytes_; }
 
@@ -29,12 +31,14 @@ class DeviceMemory {
 };
 
 struct DeviceInfo {
-  int index = 0;
+  int index = 0;  // as the vendor's runtime counts them
   std::string name;
   Arch arch;
 };
 
-// Implementations open the vendor's library on the first call that needs it. Thread-safe.
+// Implementations open the vendor's library on the first call that needs it, use the device's
+// primary context, and leave the calling thread's current context as it was. Thread-safe. An
+// `index` is a DeviceInfo::index; one that does not exist is an invalid_argument.
 class Driver {
  public:
   virtual ~Driver() = default;
@@ -43,16 +47,21 @@ class Driver {
   // Errors: unavailable, with the reason and what to install.
   virtual Result<std::vector<DeviceInfo>> devices() = 0;
 
-  // Errors: driver_failed when the code is rejected; unavailable; invalid_argument for code of
-  // another kind.
-  virtual Result<std::unique_ptr<Module>> load(const Artifact& artifact) = 0;
+  // Loads code for one device. Errors: driver_failed when the code is rejected; unavailable;
+  // invalid_argument for code of another kind.
+  virtual Result<std::unique_ptr<Module>> load(int index, const Artifact& artifact) = 0;
 
   // At least 256-byte aligned. Contents undefined. Errors: out_of_memory, unavailable.
-  virtual Result<std::unique_ptr<DeviceMemory>> allocate(std::size_t size_bytes) = 0;
-  virtual Result<void> copy_to_device(void* device, const void* host, std::size_t bytes) = 0;
-  virtual Result<void> copy_to_host(void* host, const void* device, std::size_t bytes) = 0;
+  virtual Result<std::unique_ptr<DeviceMemory>> allocate(int index, std::size_t size_bytes) = 0;
+  // Copies that are complete when they return; `device` lies on device `index`.
+  virtual Result<void> copy_to_device(int index, void* device, const void* host,
+                                      std::size_t bytes) = 0;
+  virtual Result<void> copy_to_host(int index, void* host, const void* device,
+                                    std::size_t bytes) = 0;
   // Waits for all that was launched on `stream`. Errors: driver_failed, with what a kernel did.
-  virtual Result<void> synchronize(Stream stream) = 0;
+  virtual Result<void> synchronize(int index, Stream stream) = 0;
+  // Whether `stream` is being captured into a graph: then nothing may be compiled or loaded.
+  virtual Result<bool> is_capturing(int index, Stream stream) = 0;
 };
 
 }  // namespace kiln

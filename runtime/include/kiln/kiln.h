@@ -2,9 +2,14 @@
 // Everything of Kiln's C++ API.
 #pragma once
 
+#include "kiln/attention_decode.h"
+#include "kiln/attention_prefill.h"
 #include "kiln/counters.h"
 #include "kiln/driver.h"
 #include "kiln/kda_decode.h"
+#include "kiln/kda_prefill.h"
 #include "kiln/kernel.h"
 #include "kiln/options.h"
+#include "kiln/qk_rmsnorm.h"
+#include "kiln/router_gemm.h"
 #include "kiln/runtime.h"

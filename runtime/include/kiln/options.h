@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "jit/base/log.h"
@@ -25,6 +26,13 @@ enum class ToolchainPolicy {
   exact,  // only entries made by the compiler that is here
 };
 
+// Where to look for the vendors' driver libraries.
+struct DriverSettings {
+  std::optional<std::filesystem::path> cuda_library;  // KILN_CUDA_LIBRARY
+  std::optional<std::filesystem::path> hip_library;   // KILN_HIP_LIBRARY
+  std::vector<std::filesystem::path> rocm_folders;    // $ROCM_PATH, /opt/rocm
+};
+
 struct Options {
   // The defaults, changed by what the environment says:
   //   KILN_CACHE_DIR      folder of the writable cache; default $XDG_CACHE_HOME/kiln or
@@ -34,7 +42,10 @@ struct Options {
   //   KILN_TOOLCHAIN      any | exact
   //   KILN_JOBS           compiles at a time in prewarm; default: the cores this process may use
   //   KILN_LOG            debug | info | warning | off
-  //   KILN_NVRTC_LIBRARY, KILN_LLVM_LIBRARY    the library to use, and no other
+  //   KILN_NVRTC_LIBRARY, KILN_HIPRTC_LIBRARY, KILN_COMGR_LIBRARY, KILN_LLVM_LIBRARY,
+  //   KILN_CUDA_LIBRARY, KILN_HIP_LIBRARY
+  //                       the library to use, and no other
+  //   ROCM_PATH           a ROCm installation to look in
   //   CUDA_HOME           a CUDA toolkit to look in
   // Errors: invalid_argument, naming the variable, its value and what is accepted.
   static Result<Options> from_environment();
@@ -48,6 +59,10 @@ struct Options {
   int lease_wait_ms_max = 60'000;
   LogLevel log_level = LogLevel::warning;
   CompilerSettings compilers;
+  // This implementation ("kda_decode/warp_rows") serves its op, and no other one: for tests and
+  // measurements.
+  std::optional<std::string> only_implementation;
+  DriverSettings drivers;
 };
 
 }  // namespace kiln

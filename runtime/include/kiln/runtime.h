@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,8 @@ struct Prepared {
   Arch arch;  // what it was compiled for
   Tier tier = Tier::compiled;
   Key key;
+  // Why the disk cache could not keep what was compiled; the artifact is good all the same.
+  std::optional<Error> store_error;
 };
 
 // The implementation that serves, and why each better one does not.
@@ -37,6 +40,13 @@ struct Selection {
   const Op* op = nullptr;
   const Implementation* implementation = nullptr;
   std::vector<std::pair<std::string, std::string>> passed_over;  // name, reason
+};
+
+// How an op is called, beyond its arguments.
+struct CallOptions {
+  Stream stream;
+  // Code for this arch, which the tensors' device must be able to run; default: the device's own.
+  std::optional<Arch> arch;
 };
 
 // Thread-safe. Creating one opens no vendor library, no database and starts no thread; each is
@@ -58,12 +68,15 @@ class Runtime {
   // differ; unavailable when no compiler here can do the arch; compile_failed.
   Result<Prepared> prepare(const CompileInput& input);
 
-  // The loaded kernel of an op. Before it compiles, a stored kernel for another arch that this one
-  // can run is taken (Arch::compatible). Errors: as prepare(), and the driver's.
+  // The loaded kernel of an op, on device `device` of the arch's driver. Before it compiles, a
+  // stored kernel for another arch that this one can run is taken (Arch::compatible). Errors: as
+  // prepare(), and the driver's.
   Result<std::shared_ptr<const Kernel>> kernel(const Selection& selection, const Shape& shape,
-                                               const Arch& arch);
+                                               const Arch& arch, int device = 0,
+                                               Stream stream = {});
   // The same for a template of the caller's own.
-  Result<std::shared_ptr<const Kernel>> kernel(const CompileInput& input);
+  Result<std::shared_ptr<const Kernel>> kernel(const CompileInput& input, int device = 0,
+                                               Stream stream = {});
 
   // This process's own counts since create().
   Counters counters() const;
@@ -72,12 +85,16 @@ class Runtime {
   Compilers& compilers() const;
   // The driver that runs code for `arch`. Errors: unavailable when this build has none.
   Result<Driver*> driver(const Arch& arch) const;
+  // Every driver of this build, whether or not its library is here.
+  std::vector<Driver*> drivers() const;
   // The writable store. Errors: cache_failed with the reason; unavailable when there is none by
   // policy or for lack of a home.
   Result<Store*> store();
 
  private:
   class Impl;
+  // By Options::only_implementation.
+  Answer is_allowed(const Op& op, const Implementation& implementation) const;
   explicit Runtime(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// ArtifactSource: where artifacts come from. The order of the tiers lives here and nowhere else:
+// memory, the writable store, then the compilers of the arch's chain.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cache/flight_cache.h"
+#include "jit/compilers.h"
+#include "kiln/runtime.h"
+#include "runtime/counting.h"
+#include "runtime/lazy_store.h"
+
+namespace kiln {
+
+// Thread-safe.
+class ArtifactSource {
+ public:
+  ArtifactSource(const Options& options, Compilers& compilers, Counting& counting);
+
+  // From memory or disk, else by compiling. Errors: as Runtime::prepare().
+  Result<Prepared> get(const CompileInput& input);
+  // From memory or disk only; nothing when it is in neither.
+  Result<std::optional<Prepared>> find(const CompileInput& input);
+  // The driver would not load what `prepared`, made for `input`, holds: forget it everywhere.
+  void reject(const CompileInput& input, const Prepared& prepared, std::string_view reason);
+
+  LazyStore& lazy_store() { return store_; }
+
+ private:
+  // One compiler that may make the artifact, and the key that its artifact has.
+  struct Candidate {
+    Compiler* compiler;
+    KeyRecord record;
+    Key key;
+  };
+  // What is known of a request before any tier is asked.
+  struct Plan {
+    Record request;
+    Digest request_digest;
+    std::vector<Candidate> candidates;  // whose toolchain was found
+    std::vector<Error> absent;          // why each other one was not
+    Key flight_key() const;
+  };
+
+  Plan plan(const CompileInput& input) const;
+  std::optional<Prepared> find_on_disk(const Plan& plan, const CompileInput& input);
+  std::optional<Prepared> accept(StoreLookup lookup, const CompileInput& input);
+  Result<Prepared> compile(const Plan& plan, const CompileInput& input);
+  Result<Prepared> compile_with(const Candidate& candidate, const CompileInput& input);
+  std::optional<Error> put(const Candidate& candidate, const CompileInput& input,
+                           const Artifact& artifact);
+  Error miss(const Plan& plan, const CompileInput& input);
+  // The store, or null after counting and saying once why there is none.
+  Store* store_or_null();
+
+  const Options& options_;
+  Compilers& compilers_;
+  Counting& counting_;
+  LazyStore store_;
+  FlightCache<Key, Prepared> memory_;
+};
+
+}  // namespace kiln

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/drivers/simt_block.h"
+
+#include <fmt/format.h>
+
+#include <new>
+
+#include "runtime/drivers/simt_host.h"
+
+namespace kiln {
+
+static_assert(sizeof(SimtThread) <= kKilnSimtThreadBytes);
+
+std::string_view name_of(SimtOperation operation) {
+  switch (operation) {
+    case SimtOperation::none:
+      return "code";
+    case SimtOperation::exited:
+      return "nothing";
+    case SimtOperation::block_barrier:
+      return "block_barrier";
+    case SimtOperation::named_barrier:
+      return "named_barrier";
+    case SimtOperation::warp_barrier:
+      return "warp_barrier";
+    case SimtOperation::shuffle:
+      return "shuffle";
+    case SimtOperation::ballot:
+      return "ballot";
+    case SimtOperation::warp_uniform:
+      return "warp()";
+    case SimtOperation::matrix:
+      return "a matrix instruction";
+    case SimtOperation::load_matrix:
+      return "load_matrix";
+  }
+  return "code";
+}
+
+Result<std::unique_ptr<SimtBlock>> SimtBlock::create() {
+  KILN_TRY_ASSIGN(SimtStacks stacks, SimtStacks::reserve());
+  return std::unique_ptr<SimtBlock>(new SimtBlock(std::move(stacks)));
+}
+
+SimtBlock::SimtBlock(SimtStacks stacks)
+    : stacks_(std::move(stacks)), warps_(*this), memory_(*this) {}
+
+SimtBlock::~SimtBlock() {
+  for (unsigned rank = 0; rank < made_; ++rank) {
+    thread(rank).fiber.forget();
+    thread(rank).~SimtThread();
+  }
+}
+
+Result<void> SimtBlock::run(const SimtLaunch& launch, std::uint64_t index) {
+  launch_ = &launch;
+  index_ = index;
+  threads_ = static_cast<unsigned>(launch.dims.block.count());
+  main_ = Fiber{};  // another OS thread may call each time
+  random_ = (launch.seed + 1) * 0x9e3779b97f4a7c15ULL ^ index * 0xbf58476d1ce4e5b9ULL;
+  KILN_TRY(stacks_.ensure(threads_));
+  start_threads();
+  warps_.start_block();
+  KILN_TRY(memory_.start_block());
+  if (launch.checked) order_.start_block(threads_, launch.warp_size);
+  do {
+    Fiber::swap(main_, next()->fiber);
+  } while (!abandoned_ && live_ > 0 && unblock());
+  if (live_ > 0) drop_threads();
+  return {};
+}
+
+void SimtBlock::start_threads() {
+  const Dim3& grid = launch_->dims.grid;
+  const Dim3& block = launch_->dims.block;
+  const auto x = static_cast<unsigned>(index_ % grid.x);
+  const auto y = static_cast<unsigned>(index_ / grid.x % grid.y);
+  const auto z = static_cast<unsigned>(index_ / grid.x / grid.y);
+  for (; made_ < threads_; ++made_) new (stacks_.record(made_)) SimtThread{};
+  ready_.clear();
+  for (unsigned rank = threads_; rank-- > 0;) {
+    SimtThread& t = thread(rank);
+    t.device = {simt_host(),
+                {},
+                {rank % block.x, rank / block.x % block.y, rank / block.x / block.y},
+                {x, y, z},
+                {block.x, block.y, block.z},
+                {grid.x, grid.y, grid.z}};
+    t.block = this;
+    t.rank = rank;
+    t.warp = rank / launch_->warp_size;
+    t.lane = rank % launch_->warp_size;
+    t.waits_in = SimtOperation::none;
+    t.commits = 0;
+    t.copies.clear();
+    if (!t.fiber.context) {
+      t.fiber.start(stacks_.lowest(rank), SimtStacks::usable_bytes(),
+                    SimtStacks::skipped_bytes(rank), &SimtBlock::body, &t);
+    }
+    ready_.push_back(&t);
+  }
+  live_ = threads_;
+  at_barrier_ = 0;
+  abandoned_ = false;
+  for (NamedBarrier& barrier : named_) barrier = {};
+}
+
+// Goes round once per block: a fiber that ended a block well is used again as it stands.
+void SimtBlock::body(void* argument) noexcept {
+  SimtThread& t = *static_cast<SimtThread*>(argument);
+  for (;;) {
+    t.block->launch_->entry(t.block->launch_->params);
+    t.block->exit(t);
+  }
+}
+
+void SimtBlock::exit(SimtThread& t) {
+  memory_.finish_copies(t, 0);
+  t.waits_in = SimtOperation::exited;
+  --live_;
+  warps_.exit(t);
+  leave(t);
+}
+
+SimtThread* SimtBlock::next() {
+  if (ready_.empty()) return nullptr;
+  if (launch_->seed != 0) {
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 7;
+    random_ ^= random_ << 17;
+    const std::size_t chosen = (random_ >> 32) * ready_.size() >> 32;
+    std::swap(ready_[chosen], ready_.back());
+  }
+  SimtThread* t = ready_.back();
+  ready_.pop_back();
+  return t;
+}
+
+void SimtBlock::leave(SimtThread& t) {
+  SimtThread* other = next();
+  if (other == &t) return;
+  Fiber::swap(t.fiber, other ? other->fiber : main_);
+}
+
+void SimtBlock::wait(SimtThread& t, SimtOperation operation) {
+  t.waits_in = operation;
+  leave(t);
+}
+
+void SimtBlock::wake(SimtThread& t) {
+  t.waits_in = SimtOperation::none;
+  ready_.push_back(&t);
+}
+
+void SimtBlock::after_waking(SimtThread& t) {
+  if (launch_->seed == 0) return;
+  ready_.push_back(&t);
+  leave(t);
+}
+
+void SimtBlock::abandon() {
+  abandoned_ = true;
+  Fiber dropped;
+  dropped.body = &SimtBlock::body;  // a fiber, as opposed to the thread's own stack
+  Fiber::swap(dropped, main_);
+  __builtin_unreachable();
+}
+
+void SimtBlock::block_barrier(SimtThread& t) {
+  const KilnSimtSite site = t.device.site;
+  if (at_barrier_ == 0) barrier_site_ = site;
+  const bool same = site.line == barrier_site_.line && site.file == barrier_site_.file;
+  if (launch_->checked && !same) {
+    const KilnSimtSite first = barrier_site_;
+    report(FindingKind::divergent_barrier, first, site, [&] {
+      return fmt::format("threads of {} meet in different barriers: {} at {}, others at {}",
+                         where(), name_of_thread(t.rank), text_of(site), text_of(first));
+    });
+  }
+  ++at_barrier_;
+  if (at_barrier_ < threads_) {
+    wait(t, SimtOperation::block_barrier);
+    return;
+  }
+  t.waits_in = SimtOperation::block_barrier;
+  release_block_barrier();
+  leave(t);
+}
+
+void SimtBlock::release_block_barrier() {
+  at_barrier_ = 0;
+  if (launch_->checked) order_.block_barrier();
+  for (unsigned rank = threads_; rank-- > 0;) {
+    if (thread(rank).waits_in == SimtOperation::block_barrier) wake(thread(rank));
+  }
+}
+
+void SimtBlock::named_barrier(SimtThread& t, int id, int threads) {
+  const int warp_size = static_cast<int>(launch_->warp_size);
+  if (id < 1 || id > 15 || threads < warp_size || threads % warp_size != 0) {
+    report(FindingKind::divergent_barrier, t.device.site, {}, [&] {
+      return fmt::format(
+          "named_barrier({}, {}) at {}: numbers are 1 to 15, threads a multiple of {}", id, threads,
+          text_of(t.device.site), warp_size);
+    });
+    abandon();
+  }
+  NamedBarrier& barrier = named_[static_cast<std::size_t>(id)];
+  if (barrier.waiting.empty()) barrier.wanted = threads;
+  if (barrier.wanted != threads) {
+    const SimtThread& first = *barrier.waiting.front();
+    report(FindingKind::divergent_barrier, first.device.site, t.device.site, [&] {
+      return fmt::format("named barrier {} of {}: {} waits for {} threads at {}, {} for {} at {}",
+                         id, where(), name_of_thread(first.rank), barrier.wanted,
+                         text_of(first.device.site), name_of_thread(t.rank), threads,
+                         text_of(t.device.site));
+    });
+    abandon();
+  }
+  barrier.waiting.push_back(&t);
+  t.barrier = id;
+  if (barrier.waiting.size() < static_cast<std::size_t>(threads)) {
+    wait(t, SimtOperation::named_barrier);
+    return;
+  }
+  std::vector<SimtThread*> met;
+  met.swap(barrier.waiting);
+  if (launch_->checked) {
+    std::vector<unsigned> warps;
+    std::array<bool, kSimtThreadsMax / 32> seen{};
+    for (const SimtThread* one : met) {
+      if (!std::exchange(seen[one->warp], true)) warps.push_back(one->warp);
+    }
+    order_.meet_warps(warps);
+  }
+  for (auto it = met.rbegin(); it != met.rend(); ++it) {
+    if (*it != &t) wake(**it);
+  }
+  after_waking(t);
+}
+
+bool SimtBlock::unblock() {
+  // What hardware does: threads that have ended are not waited for.
+  if (at_barrier_ > 0 && at_barrier_ == live_) {
+    if (launch_->checked) report_stuck();
+    release_block_barrier();
+    return true;
+  }
+  report_stuck();
+  return false;
+}
+
+void SimtBlock::report_stuck() {
+  const SimtThread* first = nullptr;
+  const SimtThread* other = nullptr;
+  bool in_warp = false;
+  for (unsigned rank = 0; rank < threads_; ++rank) {
+    const SimtThread& t = thread(rank);
+    if (t.waits_in == SimtOperation::exited) continue;
+    const bool warp_operation = t.waits_in >= SimtOperation::warp_barrier;
+    if (!first || (warp_operation && !in_warp)) {
+      if (first) other = first;
+      first = &t;
+      in_warp = warp_operation;
+    } else if (!other && text_of(t.device.site) != text_of(first->device.site)) {
+      other = &t;
+    }
+  }
+  const FindingKind kind = in_warp ? FindingKind::inactive_lane : FindingKind::divergent_barrier;
+  report(kind, first->device.site, other ? other->device.site : KilnSimtSite{}, [&] {
+    const std::string missing = in_warp ? warps_.missing_lanes(*first) : std::string();
+    return fmt::format("{} cannot go on: {}{}", where(), missing, waiting_threads());
+  });
+}
+
+void SimtBlock::drop_threads() {
+  for (unsigned rank = 0; rank < threads_; ++rank) {
+    if (thread(rank).waits_in != SimtOperation::exited) thread(rank).fiber.forget();
+  }
+  live_ = 0;
+}
+
+void SimtBlock::report(FindingKind kind, KilnSimtSite site, KilnSimtSite other,
+                       const std::function<std::string()>& describe) {
+  launch_->findings->add(kind, index_, site, other, describe);
+}
+
+std::string SimtBlock::where() const {
+  const Dim3& grid = launch_->dims.grid;
+  return fmt::format("block ({},{},{})", index_ % grid.x, index_ / grid.x % grid.y,
+                     index_ / grid.x / grid.y);
+}
+
+std::string SimtBlock::name_of_thread(unsigned rank) const {
+  const Dim3& block = launch_->dims.block;
+  if (block.y == 1 && block.z == 1) return fmt::format("thread {}", rank);
+  return fmt::format("thread ({},{},{})", rank % block.x, rank / block.x % block.y,
+                     rank / block.x / block.y);
+}
+
+std::string SimtBlock::waiting_threads() {
+  const auto state_of = [this](unsigned rank) {
+    const SimtThread& t = thread(rank);
+    if (t.waits_in == SimtOperation::exited) return std::string("ended");
+    return fmt::format("in {} ({})", name_of(t.waits_in), text_of(t.device.site));
+  };
+  std::string text;
+  for (unsigned first = 0; first < threads_;) {
+    const std::string state = state_of(first);
+    unsigned last = first;
+    while (last + 1 < threads_ && state_of(last + 1) == state) ++last;
+    const std::string who = first == last ? fmt::format("thread {}", first)
+                                          : fmt::format("threads {} to {}", first, last);
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", who, state);
+    first = last + 1;
+  }
+  return text;
+}
+
+}  // namespace kiln

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why a look-up missed: the stored entry most like the one asked for, and what differs.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/store.h"
+#include "jit/base/key.h"
+
+namespace kiln {
+
+struct NearestEntry {
+  StoreRow row;
+  std::vector<RecordDifference> differences;  // before: stored, after: asked for
+};
+
+// The entry of the same op with the fewest differing fields; nothing when the op has none.
+// Errors: those of Store::list.
+Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord& asked);
+
+// "nearest entry differs in shape.H: stored int 32, asked int 16": one line for a message.
+std::string describe(const NearestEntry& nearest);
+
+}  // namespace kiln

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/ops/tensor_check.h"
+
+#include <fmt/format.h>
+
+#include <string>
+
+namespace kiln {
+namespace {
+
+struct TypeRow {
+  ElementType type;
+  const char* name;
+  DLDataType dl;
+};
+constexpr TypeRow kTypes[] = {
+    {ElementType::bf16, "bf16", {kDLBfloat, 16, 1}}, {ElementType::f16, "f16", {kDLFloat, 16, 1}},
+    {ElementType::f32, "f32", {kDLFloat, 32, 1}},    {ElementType::i32, "i32", {kDLInt, 32, 1}},
+    {ElementType::i64, "i64", {kDLInt, 64, 1}},
+};
+
+const TypeRow& row_of(ElementType type) {
+  return kTypes[static_cast<int>(type)];
+}
+
+std::string describe_type(const DLDataType& type) {
+  for (const TypeRow& row : kTypes) {
+    if (row.dl.code == type.code && row.dl.bits == type.bits && type.lanes == 1) return row.name;
+  }
+  return fmt::format("DLPack code {}, {} bits, {} lanes", int{type.code}, int{type.bits},
+                     int{type.lanes});
+}
+
+std::string describe_device(const DLDevice& device) {
+  switch (device.device_type) {
+    case kDLCPU:
+      return "the CPU";
+    case kDLCUDA:
+      return fmt::format("CUDA device {}", device.device_id);
+    case kDLROCM:
+      return fmt::format("ROCm device {}", device.device_id);
+    default:
+      return fmt::format("DLPack device type {}", static_cast<int>(device.device_type));
+  }
+}
+
+std::string describe_shape(const DLTensor& tensor) {
+  return fmt::format("[{}]", fmt::join(tensor.shape, tensor.shape + tensor.ndim, ", "));
+}
+
+std::string describe_extents(std::initializer_list<Extent> extents) {
+  std::string text;
+  for (const Extent& extent : extents) {
+    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", extent.name, extent.size);
+  }
+  return "[" + text + "]";
+}
+
+bool is_empty(const DLTensor& tensor) {
+  for (int i = 0; i < tensor.ndim; ++i) {
+    if (tensor.shape[i] == 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string_view name_of(ElementType type) {
+  return row_of(type).name;
+}
+std::size_t size_bytes_of(ElementType type) {
+  return row_of(type).dl.bits / 8U;
+}
+
+bool holds(const DLTensor& tensor, ElementType type) {
+  const DLDataType& wanted = row_of(type).dl;
+  return tensor.dtype.code == wanted.code && tensor.dtype.bits == wanted.bits &&
+         tensor.dtype.lanes == 1;
+}
+
+void* address_of(const DLTensor& tensor) {
+  return static_cast<char*>(tensor.data) + tensor.byte_offset;
+}
+
+std::int64_t stride_of(const DLTensor& tensor, int dim) {
+  if (tensor.strides) return tensor.strides[dim];
+  std::int64_t stride = 1;
+  for (int i = tensor.ndim - 1; i > dim; --i) stride *= tensor.shape[i];
+  return stride;
+}
+
+tl::unexpected<Error> TensorCheck::bad(std::string_view name, const std::string& what) const {
+  return fail(ErrorCode::invalid_argument, fmt::format("{}: tensor '{}' {}", op_, name, what));
+}
+
+Result<void> TensorCheck::check_rank(std::string_view name, const DLTensor& tensor,
+                                     int rank) const {
+  if (tensor.ndim == rank) return {};
+  return bad(name, fmt::format("has {} dimensions, not {}", tensor.ndim, rank));
+}
+
+Result<void> TensorCheck::check_device(std::string_view name, const DLTensor& tensor) {
+  if (first_.empty()) {
+    device_ = tensor.device;
+    first_ = name;
+    return {};
+  }
+  if (tensor.device.device_type == device_.device_type &&
+      tensor.device.device_id == device_.device_id) {
+    return {};
+  }
+  return bad(name, fmt::format("is on {}, but '{}' is on {}", describe_device(tensor.device),
+                               first_, describe_device(device_)));
+}
+
+Result<void> TensorCheck::check(std::string_view name, const DLTensor& tensor, ElementType type,
+                                std::initializer_list<Extent> extents, Inner inner) {
+  if (!holds(tensor, type)) {
+    return bad(name, fmt::format("holds {}, not {}", describe_type(tensor.dtype), name_of(type)));
+  }
+  KILN_TRY(check_rank(name, tensor, static_cast<int>(extents.size())));
+  int dim = 0;
+  for (const Extent& extent : extents) {
+    if (tensor.shape[dim++] == extent.size) continue;
+    return bad(name, fmt::format("has shape {}, not {}", describe_shape(tensor),
+                                 describe_extents(extents)));
+  }
+  KILN_TRY(check_device(name, tensor));
+  if (is_empty(tensor)) return {};
+  if (!tensor.data) return bad(name, "has no data: its pointer is null");
+  if (reinterpret_cast<std::uintptr_t>(address_of(tensor)) % size_bytes_of(type) != 0) {
+    return bad(name, fmt::format("is not aligned to its {} bytes an element", size_bytes_of(type)));
+  }
+  const int last = tensor.ndim - 1;
+  if (inner == Inner::dense && last >= 0 && tensor.shape[last] > 1 &&
+      stride_of(tensor, last) != 1) {
+    return bad(name, fmt::format("has stride {} in its last dimension; it must be dense there",
+                                 stride_of(tensor, last)));
+  }
+  return {};
+}
+
+Result<void> TensorCheck::check_dense(std::string_view name, const DLTensor& tensor,
+                                      ElementType type, std::initializer_list<Extent> extents) {
+  KILN_TRY(check(name, tensor, type, extents));
+  std::int64_t wanted = 1;
+  for (int dim = tensor.ndim - 1; dim >= 0; --dim) {
+    if (tensor.shape[dim] > 1 && stride_of(tensor, dim) != wanted && !is_empty(tensor)) {
+      return bad(name, fmt::format("has stride {} in dimension {}; it must be contiguous",
+                                   stride_of(tensor, dim), dim));
+    }
+    wanted *= tensor.shape[dim];
+  }
+  return {};
+}
+
+}  // namespace kiln

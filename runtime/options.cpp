@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kiln/options.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <string>
+#include <utility>
+
+namespace kiln {
+namespace {
+
+// An empty variable counts as unset, as in most tools.
+std::optional<std::string> variable(const char* name) {
+  const char* value = std::getenv(name);
+  if (!value || !*value) return std::nullopt;
+  return value;
+}
+
+std::optional<std::filesystem::path> path_variable(const char* name) {
+  if (auto value = variable(name)) return std::filesystem::path(*value);
+  return std::nullopt;
+}
+
+tl::unexpected<Error> bad(const char* name, std::string_view value, std::string_view accepted) {
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("{}='{}': accepted: {}", name, value, accepted));
+}
+
+template <class Value>
+using Words = std::initializer_list<std::pair<std::string_view, Value>>;
+
+// Sets `target` to what the variable's word stands for.
+template <class Value>
+Result<void> read_word(const char* name, Words<Value> words, Value& target) {
+  const auto value = variable(name);
+  if (!value) return {};
+  std::string accepted;
+  for (const auto& [word, meaning] : words) {
+    if (*value == word) {
+      target = meaning;
+      return {};
+    }
+    accepted += (accepted.empty() ? "" : ", ") + std::string(word);
+  }
+  return bad(name, *value, accepted);
+}
+
+Result<std::uint64_t> parse_size(const char* name, const std::string& text) {
+  constexpr std::string_view kAccepted = "a number of bytes, with K, M, G or T for powers of 1024";
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{} || end - rest > 1) return bad(name, text, kAccepted);
+  int shift = 0;
+  if (rest != end) {
+    const std::size_t unit = std::string_view("KMGT").find(*rest);
+    if (unit == std::string_view::npos) return bad(name, text, kAccepted);
+    shift = 10 * (static_cast<int>(unit) + 1);
+  }
+  if (number > (UINT64_MAX >> shift)) return bad(name, text, kAccepted);
+  return number << shift;
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+std::optional<std::filesystem::path> default_cache_folder() {
+  if (auto folder = path_variable("KILN_CACHE_DIR")) return folder;
+  if (auto folder = path_variable("XDG_CACHE_HOME")) return *folder / "kiln";
+  if (auto home = path_variable("HOME")) return *home / ".cache" / "kiln";
+  return std::nullopt;
+}
+
+std::vector<std::filesystem::path> rocm_folders() {
+  std::vector<std::filesystem::path> folders;
+  if (auto folder = path_variable("ROCM_PATH")) folders.push_back(*folder);
+  folders.emplace_back("/opt/rocm");
+  return folders;
+}
+
+CompilerSettings compiler_settings() {
+  CompilerSettings settings;
+  settings.nvrtc_library = path_variable("KILN_NVRTC_LIBRARY");
+  settings.llvm_plugin = path_variable("KILN_LLVM_LIBRARY");
+  settings.hiprtc_library = path_variable("KILN_HIPRTC_LIBRARY");
+  settings.comgr_library = path_variable("KILN_COMGR_LIBRARY");
+  settings.rocm_folders = rocm_folders();
+  for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) {
+    if (auto folder = path_variable(name)) settings.cuda_folders.push_back(*folder);
+  }
+  settings.cuda_folders.emplace_back("/usr/local/cuda");
+  for (const char* name : {"NVRTC_PREPEND_FLAGS", "NVRTC_APPEND_FLAGS"}) {
+    if (auto value = variable(name)) settings.nvrtc_environment.add(name, *value);
+  }
+  for (const char* name : {"HIPRTC_COMPILE_OPTIONS_APPEND", "HIPRTC_LINK_OPTIONS_APPEND",
+                           "HIP_DEVICE_LIB_PATH", "GPU_ENABLE_WGP_MODE"}) {
+    if (auto value = variable(name)) settings.hiprtc_environment.add(name, *value);
+  }
+  return settings;
+}
+
+DriverSettings driver_settings() {
+  DriverSettings settings;
+  settings.cuda_library = path_variable("KILN_CUDA_LIBRARY");
+  settings.hip_library = path_variable("KILN_HIP_LIBRARY");
+  settings.rocm_folders = rocm_folders();
+  return settings;
+}
+
+}  // namespace
+
+Result<Options> Options::from_environment() {
+  Options options;
+  options.cache_folder = default_cache_folder();
+  options.compilers = compiler_settings();
+  options.drivers = driver_settings();
+  options.jobs = usable_cores();
+  KILN_TRY(read_word<CachePolicy>("KILN_CACHE_POLICY",
+                                  {{"read_write", CachePolicy::read_write},
+                                   {"read_only", CachePolicy::read_only},
+                                   {"locked", CachePolicy::locked},
+                                   {"off", CachePolicy::off}},
+                                  options.cache_policy));
+  KILN_TRY(read_word<ToolchainPolicy>(
+      "KILN_TOOLCHAIN", {{"any", ToolchainPolicy::any}, {"exact", ToolchainPolicy::exact}},
+      options.toolchain_policy));
+  KILN_TRY(read_word<LogLevel>("KILN_LOG",
+                               {{"debug", LogLevel::debug},
+                                {"info", LogLevel::info},
+                                {"warning", LogLevel::warning},
+                                {"off", LogLevel::off}},
+                               options.log_level));
+  if (const auto size = variable("KILN_CACHE_SIZE")) {
+    KILN_TRY_ASSIGN(options.cache_size_bytes_max, parse_size("KILN_CACHE_SIZE", *size));
+  }
+  if (const auto jobs = variable("KILN_JOBS")) {
+    const char* end = jobs->data() + jobs->size();
+    const auto [rest, error] = std::from_chars(jobs->data(), end, options.jobs);
+    if (error != std::errc{} || rest != end || options.jobs < 1 || options.jobs > 1024) {
+      return bad("KILN_JOBS", *jobs, "a number from 1 to 1024");
+    }
+  }
+  return options;
+}
+
+}  // namespace kiln

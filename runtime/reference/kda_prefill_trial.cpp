@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kiln/kda_prefill.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "runtime/reference/comparison.h"
+#include "runtime/reference/elements.h"
+#include "runtime/reference/kda_prefill.h"
+#include "runtime/reference/sequence_lengths.h"
+#include "runtime/reference/trials.h"
+
+namespace kiln {
+namespace {
+
+constexpr std::uint16_t kNan = 0x7fc0;     // bf16
+constexpr std::uint16_t kPoison = 0xffff;  // as TrialTensor::poison leaves it
+
+// A token costs the state a few roundings of its largest element. They add up as a random walk: no
+// later token magnifies them, for decays are at most 1 and the update takes away along k.
+constexpr double kStateTolerance = 2e-5;
+// Beyond the rounding of the output to bf16: fp32 sums over K of such a state.
+constexpr double kOutTolerance = 1e-4;
+
+// Elements of state that the reference may update: about a second.
+constexpr double kReferenceUpdatesMax = 1e8;
+
+struct Sizes {
+  std::int64_t heads, value_heads, k, v, pool;
+  std::vector<std::int64_t> lengths;
+  std::int64_t total;  // tokens, those of no sequence among them
+  InitialState initial_state;
+
+  std::int64_t batch() const { return static_cast<std::int64_t>(lengths.size()); }
+  std::int64_t state_elements() const { return v * k; }
+  double active_tokens() const {
+    return std::accumulate(lengths.begin(), lengths.begin() + std::min(batch(), pool), 0.0);
+  }
+};
+
+Sizes sizes_of(const OpArguments& arguments, Random& random) {
+  const Shape& shape = arguments.shape;
+  const Shape& call = arguments.call;
+  const bool ragged = call.flag("ragged");
+  const std::int64_t batch = call.integer("batch");
+  const std::int64_t pool = call.integer("pool");
+  Sizes sizes{shape.integer("H"),
+              shape.integer("HV"),
+              shape.integer("K"),
+              shape.integer("V"),
+              pool == 0 ? batch : pool,
+              sequence_lengths(batch, call.integer("tokens"), ragged, random),
+              0,
+              call.flag("zero_initial_state") ? InitialState::zero : InitialState::slot};
+  const std::int64_t of_no_sequence = ragged ? 3 : 0;
+  sizes.total = std::accumulate(sizes.lengths.begin(), sizes.lengths.end(), of_no_sequence);
+  return sizes;
+}
+
+struct Tensors {
+  TrialTensor q, k, v, a, b, a_log, dt_bias, state, slots, starts, out;
+};
+
+Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes) {
+  using enum ElementType;
+  const auto create = [&](ElementType type, std::vector<std::int64_t> shape) {
+    return TrialTensor::create(*site.driver, site.device, type, std::move(shape));
+  };
+  const std::int64_t t = sizes.total, h = sizes.heads, hv = sizes.value_heads;
+  KILN_TRY_ASSIGN(TrialTensor q, create(bf16, {t, h, sizes.k}));
+  KILN_TRY_ASSIGN(TrialTensor key, create(bf16, {t, h, sizes.k}));
+  KILN_TRY_ASSIGN(TrialTensor value, create(bf16, {t, hv, sizes.v}));
+  KILN_TRY_ASSIGN(TrialTensor a, create(bf16, {t, hv, sizes.k}));
+  KILN_TRY_ASSIGN(TrialTensor b, create(bf16, {t, hv}));
+  KILN_TRY_ASSIGN(TrialTensor a_log, create(f32, {hv}));
+  KILN_TRY_ASSIGN(TrialTensor dt_bias, create(f32, {hv, sizes.k}));
+  KILN_TRY_ASSIGN(TrialTensor state, create(f32, {sizes.pool, hv, sizes.v, sizes.k}));
+  KILN_TRY_ASSIGN(TrialTensor slots, create(i32, {sizes.batch()}));
+  KILN_TRY_ASSIGN(TrialTensor starts, create(i32, {sizes.batch() + 1}));
+  KILN_TRY_ASSIGN(TrialTensor out, create(bf16, {t, hv, sizes.v}));
+  return Tensors{std::move(q),     std::move(key),    std::move(value),   std::move(a),
+                 std::move(b),     std::move(a_log),  std::move(dt_bias), std::move(state),
+                 std::move(slots), std::move(starts), std::move(out)};
+}
+
+// Each sequence gets a slot of its own, in random order; those beyond the pool are inactive.
+void fill_slots(TrialTensor& slots, const Sizes& sizes, Random& random) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(std::max(sizes.pool, sizes.batch())),
+                                  -1);
+  std::iota(order.begin(), order.begin() + sizes.pool, 0);
+  for (std::int64_t i = sizes.pool - 1; i > 0; --i) {
+    std::swap(order[static_cast<std::size_t>(i)],
+              order[random.next() % (static_cast<std::uint64_t>(i) + 1)]);
+  }
+  std::copy(order.begin(), order.begin() + sizes.batch(), slots.host_as<std::int32_t>());
+}
+
+// Magnitudes as in a trained model: gates from almost open to almost shut. NaN in tokens of no
+// sequence.
+void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
+  const auto starts = starts_of(sizes.lengths);
+  const auto fill = [&](TrialTensor& tensor, float range) {
+    tensor.fill([&random, range] { return random.uniform(-range, range); });
+    if (sizes.total == 0) return;
+    auto* data = tensor.host_as<std::uint16_t>();
+    std::fill(data + tensor.count() / sizes.total * starts.back(), data + tensor.count(), kNan);
+  };
+  fill(tensors.q, 1);
+  fill(tensors.k, 1);
+  fill(tensors.v, 1);
+  fill(tensors.a, 4);
+  fill(tensors.b, 3);
+  tensors.a_log.fill([&] { return std::log(random.uniform(1, 16)); });
+  tensors.dt_bias.fill([&] { return random.uniform(-4, 1); });
+  tensors.state.fill([&] { return random.uniform(-0.5F, 0.5F); });
+  fill_slots(tensors.slots, sizes, random);
+  std::copy(starts.begin(), starts.end(), tensors.starts.host_as<std::int32_t>());
+}
+
+// What one call left behind.
+struct Written {
+  Bytes out, state;
+  const std::uint16_t* out_data() const {
+    return reinterpret_cast<const std::uint16_t*>(out.data());
+  }
+  const float* state_data() const { return reinterpret_cast<const float*>(state.data()); }
+};
+
+// One value head of one sequence. Rows of a state do not depend on one another, so the reference
+// may do with one in `row_step`.
+struct HeadPlace {
+  std::int64_t first;  // token
+  std::int64_t tokens;
+  std::int64_t hv;
+  std::int64_t slot;
+  std::int64_t row_step;
+};
+
+double largest_of(const std::vector<double>& values) {
+  double most = 1e-30;
+  for (const double value : values) most = std::max(most, std::abs(value));
+  return most;
+}
+
+class KdaPrefillTrial : public Trial {
+ public:
+  KdaPrefillTrial(TrialRequest request, Sizes sizes, Tensors tensors)
+      : runtime_(request.runtime),
+        site_(request.site),
+        selection_(std::move(request.selection)),
+        sizes_(std::move(sizes)),
+        tensors_(std::move(tensors)),
+        l2norm_(request.arguments.shape.flag("qk_l2norm")) {
+    options_.arch = request.arch;
+  }
+
+  Result<void> upload() {
+    for (TrialTensor* tensor :
+         {&tensors_.q, &tensors_.k, &tensors_.v, &tensors_.a, &tensors_.b, &tensors_.a_log,
+          &tensors_.dt_bias, &tensors_.slots, &tensors_.starts}) {
+      KILN_TRY(tensor->upload(*site_.driver));
+    }
+    return reset();
+  }
+
+  Result<void> launch() override {
+    KdaPrefillArgs args{};
+    args.q = tensors_.q.dl();
+    args.k = tensors_.k.dl();
+    args.v = tensors_.v.dl();
+    args.a = tensors_.a.dl();
+    args.b = tensors_.b.dl();
+    args.A_log = tensors_.a_log.dl();
+    args.dt_bias = tensors_.dt_bias.dl();
+    args.state = tensors_.state.dl();
+    args.slots = tensors_.slots.dl();
+    args.cu_seqlens = tensors_.starts.dl();
+    args.out = tensors_.out.dl();
+    args.initial_state = sizes_.initial_state;
+    args.qk_l2norm = l2norm_;
+    return kda_prefill(runtime_, args, options_);
+  }
+
+  Result<void> reset() override {
+    KILN_TRY(tensors_.state.upload(*site_.driver));
+    return tensors_.out.poison(*site_.driver);
+  }
+
+  Result<std::vector<OutputError>> compare() override {
+    Written written;
+    KILN_TRY_ASSIGN(written.out, tensors_.out.download(*site_.driver));
+    KILN_TRY_ASSIGN(written.state, tensors_.state.download(*site_.driver));
+    const std::int64_t row_step = reference_row_step();
+    const std::string sample = row_step == 1 ? "" : fmt::format("; one row of V in {}", row_step);
+    Comparison out("out", "1 bf16 ulp + 1e-4 sqrt(tokens) of the head's largest" + sample);
+    Comparison state("state",
+                     "2e-5 sqrt(tokens) of the head's largest; unused slots to the bit" + sample);
+    std::vector<bool> used(static_cast<std::size_t>(sizes_.pool));
+    HeadPlace place{0, 0, 0, 0, row_step};
+    for (std::size_t n = 0; n < sizes_.lengths.size(); ++n) {
+      place.slot = tensors_.slots.host_as<std::int32_t>()[n];
+      place.tokens = sizes_.lengths[n];
+      const bool active = place.slot >= 0 && place.slot < sizes_.pool;
+      if (active) used[static_cast<std::size_t>(place.slot)] = true;
+      for (place.hv = 0; place.hv < sizes_.value_heads; ++place.hv) {
+        if (active) {
+          compare_head(place, written, out, state);
+        } else {
+          compare_inactive(place, written, out);
+        }
+      }
+      place.first += place.tokens;
+    }
+    compare_written(place.first, written, out);
+    compare_unused(used, written, state);
+    return std::vector<OutputError>{out.result(), state.result()};
+  }
+
+  double bytes_moved() const override {
+    const double heads =
+        static_cast<double>(std::min(sizes_.batch(), sizes_.pool) * sizes_.value_heads);
+    const double reads = sizes_.initial_state == InitialState::slot ? 1 : 0;
+    const double state = heads * static_cast<double>(sizes_.state_elements()) * 4 * (reads + 1);
+    const double activations =
+        sizes_.active_tokens() * 2 *
+        static_cast<double>(2 * sizes_.heads * sizes_.k +
+                            sizes_.value_heads * (2 * sizes_.v + sizes_.k + 1));
+    return state + activations + 4.0 * static_cast<double>(sizes_.value_heads * (sizes_.k + 1));
+  }
+  // Of the recurrence: decay 1, two products with the state 4, the update 2, the correction 1.
+  double operations() const override {
+    return 8.0 * sizes_.active_tokens() *
+           static_cast<double>(sizes_.value_heads * sizes_.state_elements());
+  }
+  std::string_view traffic() const override { return "read-modify-write"; }
+  const Selection& selection() const override { return selection_; }
+
+ private:
+  std::int64_t reference_row_step() const {
+    const double updates =
+        sizes_.active_tokens() * static_cast<double>(sizes_.value_heads * sizes_.state_elements());
+    std::int64_t step = 1;
+    while (updates / static_cast<double>(step) > kReferenceUpdatesMax && step < sizes_.v) step *= 2;
+    return step;
+  }
+
+  const std::uint16_t* out_row(const Written& written, const HeadPlace& place,
+                               std::int64_t token) const {
+    return written.out_data() + ((place.first + token) * sizes_.value_heads + place.hv) * sizes_.v;
+  }
+
+  void compare_inactive(const HeadPlace& place, const Written& written, Comparison& out) const {
+    for (std::int64_t t = 0; t < place.tokens; ++t) {
+      const std::uint16_t* row = out_row(written, place, t);
+      for (std::int64_t i = 0; i < sizes_.v; ++i) {
+        if (float_of_bf16(row[i]) != 0) out.reject();
+      }
+    }
+  }
+
+  // The fp64 result of one head, against what was downloaded.
+  void compare_head(const HeadPlace& place, const Written& written, Comparison& out,
+                    Comparison& state) const {
+    const std::int64_t at = (place.slot * sizes_.value_heads + place.hv) * sizes_.state_elements();
+    std::vector<double> expected_state;
+    for (std::int64_t row = 0; row < sizes_.v; row += place.row_step) {
+      const float* before = tensors_.state.host_as<float>() + at + row * sizes_.k;
+      expected_state.insert(expected_state.end(), before, before + sizes_.k);
+    }
+    if (sizes_.initial_state == InitialState::zero) {
+      std::fill(expected_state.begin(), expected_state.end(), 0.0);
+    }
+    const std::int64_t rows = sizes_.v / place.row_step;
+    std::vector<double> expected_out(static_cast<std::size_t>(place.tokens * rows));
+    reference_head(place, expected_state, expected_out);
+
+    const double walk = std::sqrt(static_cast<double>(std::max<std::int64_t>(place.tokens, 1)));
+    const double out_allowed = kOutTolerance * walk * largest_of(expected_out);
+    for (std::int64_t i = 0; i < place.tokens * rows; ++i) {
+      const double expected = expected_out[static_cast<std::size_t>(i)];
+      const std::uint16_t got = out_row(written, place, i / rows)[i % rows * place.row_step];
+      out.add(float_of_bf16(got), expected, out_allowed + bf16_ulp(expected));
+    }
+    const double state_allowed = kStateTolerance * walk * largest_of(expected_state);
+    for (std::int64_t i = 0; i < rows * sizes_.k; ++i) {
+      const std::int64_t row = i / sizes_.k * place.row_step;
+      state.add(written.state_data()[at + row * sizes_.k + i % sizes_.k],
+                expected_state[static_cast<std::size_t>(i)], state_allowed);
+    }
+  }
+
+  // Elements from 0 on, one in `step`, of one head of a bf16 tensor [total, heads, size].
+  std::vector<double> rows_of(const TrialTensor& tensor, const HeadPlace& place, std::int64_t heads,
+                              std::int64_t head, std::int64_t size, std::int64_t step) const {
+    std::vector<double> rows;
+    for (std::int64_t t = place.first; t < place.first + place.tokens; ++t) {
+      for (std::int64_t i = 0; i < size; i += step) {
+        rows.push_back(
+            float_of_bf16(tensor.host_as<std::uint16_t>()[(t * heads + head) * size + i]));
+      }
+    }
+    return rows;
+  }
+
+  void reference_head(const HeadPlace& place, std::vector<double>& state,
+                      std::vector<double>& out) const {
+    const std::int64_t hv = place.hv;
+    const std::int64_t h = hv / (sizes_.value_heads / sizes_.heads);
+    const auto q = rows_of(tensors_.q, place, sizes_.heads, h, sizes_.k, 1);
+    const auto k = rows_of(tensors_.k, place, sizes_.heads, h, sizes_.k, 1);
+    const auto v = rows_of(tensors_.v, place, sizes_.value_heads, hv, sizes_.v, place.row_step);
+    const auto a = rows_of(tensors_.a, place, sizes_.value_heads, hv, sizes_.k, 1);
+    const auto b = rows_of(tensors_.b, place, sizes_.value_heads, hv, 1, 1);
+    const float* bias = tensors_.dt_bias.host_as<float>() + hv * sizes_.k;
+    const std::vector<double> dt_bias(bias, bias + sizes_.k);
+    reference::KdaPrefillHead head;
+    head.settings.scale = 1 / std::sqrt(static_cast<double>(sizes_.k));
+    head.settings.qk_l2norm = l2norm_;
+    head.k_size = static_cast<std::size_t>(sizes_.k);
+    head.q = q;
+    head.k = k;
+    head.v = v;
+    head.a = a;
+    head.b = b;
+    head.dt_bias = dt_bias;
+    head.a_log = tensors_.a_log.host_as<float>()[hv];
+    reference::kda_prefill_head(head, state, out);
+  }
+
+  // No output of a sequence's tokens is left unwritten, whichever rows were compared; those of no
+  // sequence are as they were.
+  void compare_written(std::int64_t used, const Written& written, Comparison& out) const {
+    const std::int64_t token_elements = sizes_.value_heads * sizes_.v;
+    for (std::int64_t i = 0; i < sizes_.total * token_elements; ++i) {
+      const bool poison = written.out_data()[i] == kPoison;
+      if (poison != (i >= used * token_elements)) out.reject();
+    }
+  }
+
+  void compare_unused(const std::vector<bool>& used, const Written& written,
+                      Comparison& state) const {
+    const std::int64_t slot_elements = sizes_.value_heads * sizes_.state_elements();
+    for (std::size_t slot = 0; slot < used.size(); ++slot) {
+      if (used[slot]) continue;
+      const std::int64_t at = static_cast<std::int64_t>(slot) * slot_elements;
+      const float* before = tensors_.state.host_as<float>() + at;
+      if (std::memcmp(written.state_data() + at, before,
+                      static_cast<std::size_t>(slot_elements) * sizeof(float)) != 0) {
+        state.reject();
+      }
+    }
+  }
+
+  Runtime& runtime_;
+  TrialSite site_;
+  Selection selection_;
+  Sizes sizes_;
+  Tensors tensors_;
+  bool l2norm_;
+  CallOptions options_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Trial>> make_kda_prefill_trial(TrialRequest request) {
+  Random random(request.seed);
+  Sizes sizes = sizes_of(request.arguments, random);
+  KILN_TRY_ASSIGN(Tensors tensors, create_tensors(request.site, sizes));
+  fill_inputs(tensors, sizes, random);
+  auto trial =
+      std::make_unique<KdaPrefillTrial>(std::move(request), std::move(sizes), std::move(tensors));
+  KILN_TRY(trial->upload());
+  return trial;
+}
+
+}  // namespace kiln

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kiln/runtime.h"
+
+#include <fmt/format.h>
+
+#include "cache/flight_cache.h"
+#include "runtime/artifact_source.h"
+#include "runtime/drivers/drivers.h"
+
+namespace kiln {
+
+std::string_view name_of(Tier tier) {
+  switch (tier) {
+    case Tier::memory:
+      return "memory";
+    case Tier::disk:
+      return "disk";
+    case Tier::layer:
+      return "layer";
+    case Tier::compiled:
+      return "compiled";
+  }
+  return "unknown";
+}
+
+class Runtime::Impl {
+ public:
+  explicit Impl(Options given)
+      : options(std::move(given)),
+        compilers(options.compilers),
+        drivers(options.drivers),
+        source(options, compilers, counting),
+        kernels({UINT64_MAX, FlightLimits{}.failure_ttl}, [](const Kernel&) { return 1; }) {}
+
+  using KernelPointer = std::shared_ptr<const Kernel>;
+
+  // Loads `prepared`. Code from the disk cache that the driver refuses is dropped and made anew.
+  Result<KernelPointer> load(const CompileInput& input, Prepared prepared, int device) {
+    KILN_TRY_ASSIGN(Driver* const driver, drivers.of(input.arch.family()));
+    auto module = driver->load(device, *prepared.artifact);
+    if (!module && module.error().code == ErrorCode::driver_failed &&
+        prepared.tier != Tier::compiled) {
+      log(LogLevel::info, fmt::format("{}: {}", input.label(), module.error().message));
+      source.reject(input, prepared, module.error().message);
+      KILN_TRY_ASSIGN(prepared, source.get(input));
+      module = driver->load(device, *prepared.artifact);
+    }
+    if (!module) return fail(std::move(module).error());
+    return std::make_shared<const Kernel>(input.label(), prepared.arch, *prepared.artifact,
+                                          std::move(*module));
+  }
+
+  // A stored kernel for `arch` or one that it can run; else the compiled one for `arch` itself.
+  Result<KernelPointer> find_or_compile(const Selection& selection, const Shape& shape,
+                                        const Arch& arch, int device) {
+    const Implementation& implementation = *selection.implementation;
+    KILN_TRY_ASSIGN(const CompileInput exact,
+                    make_input(*selection.op, implementation, shape, arch));
+    for (const Arch& candidate : arch.compatible()) {
+      if (!can_build(implementation, shape, candidate)) continue;
+      KILN_TRY_ASSIGN(const CompileInput input,
+                      make_input(*selection.op, implementation, shape, candidate));
+      KILN_TRY_ASSIGN(std::optional<Prepared> found, source.find(input));
+      if (found) return load(input, std::move(*found), device);
+    }
+    KILN_TRY_ASSIGN(Prepared prepared, source.get(exact));
+    return load(exact, std::move(prepared), device);
+  }
+
+  // The kernel of that name, made by `make` unless it is there. A launch into a graph that is being
+  // captured must find it there.
+  Result<KernelPointer> loaded(const std::string& name, const Arch& arch, int device, Stream stream,
+                               const std::function<Result<KernelPointer>()>& make) {
+    if (auto kernel = kernels.peek(name)) return kernel;
+    if (stream.handle) {
+      KILN_TRY_ASSIGN(Driver* const driver, drivers.of(arch.family()));
+      KILN_TRY_ASSIGN(const bool capturing, driver->is_capturing(device, stream));
+      if (capturing) {
+        return fail(
+            ErrorCode::cache_miss,
+            fmt::format("{}: not loaded yet, and its stream is being captured into a graph; "
+                        "call Runtime::kernel for it before the capture",
+                        name));
+      }
+    }
+    return kernels.get(name, make);
+  }
+
+  const Options options;
+  mutable Compilers compilers;
+  Counting counting;
+  Drivers drivers;
+  ArtifactSource source;
+  FlightCache<std::string, Kernel> kernels;  // by what was asked for, and the device
+};
+
+Result<std::unique_ptr<Runtime>> Runtime::create(Options options) {
+  set_log_level(options.log_level);
+  return std::unique_ptr<Runtime>(new Runtime(std::make_unique<Impl>(std::move(options))));
+}
+
+Runtime::Runtime(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Runtime::~Runtime() = default;
+
+namespace {
+
+bool is_named(const Implementation& implementation, const std::optional<std::string>& name) {
+  return name && implementation.name == *name;
+}
+
+}  // namespace
+
+Answer Runtime::is_allowed(const Op& op, const Implementation& implementation) const {
+  const std::optional<std::string>& only = options().only_implementation;
+  if (is_named(implementation, only)) return Answer::yes();
+  for (const Implementation& other : op.implementations) {
+    if (is_named(other, only)) return Answer::no(fmt::format("only {} is asked for", *only));
+  }
+  return Answer::yes();
+}
+
+Result<Selection> Runtime::select(const Op& op, const Shape& shape, const Arch& arch,
+                                  const void* params) const {
+  Selection selection;
+  selection.op = &op;
+  for (const Implementation& implementation : op.implementations) {
+    Answer answer = is_allowed(op, implementation);
+    if (answer) answer = can_build(implementation, shape, arch);
+    if (answer && params) answer = implementation.can_serve(shape, params);
+    if (answer) {
+      selection.implementation = &implementation;
+      return selection;
+    }
+    selection.passed_over.emplace_back(implementation.name, answer.reason());
+  }
+  std::string reasons;
+  for (const auto& [name, reason] : selection.passed_over) {
+    reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name, reason);
+  }
+  return fail(ErrorCode::unavailable, fmt::format("no implementation of {} serves {} on {}: {}",
+                                                  op.name, shape.text(), arch.name(), reasons));
+}
+
+Result<Prepared> Runtime::prepare(const CompileInput& input) {
+  return impl_->source.get(input);
+}
+
+Result<std::shared_ptr<const Kernel>> Runtime::kernel(const Selection& selection,
+                                                      const Shape& shape, const Arch& arch,
+                                                      int device, Stream stream) {
+  const std::string name =
+      fmt::format("{} {} {} {}", selection.implementation->name, shape.text(), arch.name(), device);
+  return impl_->loaded(name, arch, device, stream,
+                       [&] { return impl_->find_or_compile(selection, shape, arch, device); });
+}
+
+Result<std::shared_ptr<const Kernel>> Runtime::kernel(const CompileInput& input, int device,
+                                                      Stream stream) {
+  // The caller's text may change under the same name, so the digest names it.
+  const std::string name = fmt::format("{} {}", input.request().digest().hex(), device);
+  return impl_->loaded(name, input.arch, device, stream, [&]() -> Result<Impl::KernelPointer> {
+    KILN_TRY_ASSIGN(Prepared prepared, impl_->source.get(input));
+    return impl_->load(input, std::move(prepared), device);
+  });
+}
+
+Counters Runtime::counters() const {
+  return impl_->counting.snapshot();
+}
+const Options& Runtime::options() const {
+  return impl_->options;
+}
+Compilers& Runtime::compilers() const {
+  return impl_->compilers;
+}
+Result<Driver*> Runtime::driver(const Arch& arch) const {
+  return impl_->drivers.of(arch.family());
+}
+std::vector<Driver*> Runtime::drivers() const {
+  return impl_->drivers.all();
+}
+Result<Store*> Runtime::store() {
+  return impl_->source.lazy_store().store();
+}
+
+}  // namespace kiln

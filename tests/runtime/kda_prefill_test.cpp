@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public kda_prefill: it meets kda_decode in the state, sequences may be cut into calls, and
+// what it says of tensors that it cannot take.
+#include "kiln/kda_prefill.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "kiln/kda_decode.h"
+#include "runtime/reference/sequence_lengths.h"
+#include "tests/runtime/strided_tensor.h"
+#include "tests/runtime/user_template.h"
+
+namespace kiln {
+namespace {
+
+using test::StridedTensor;
+using enum ElementType;
+
+constexpr std::int64_t kHeads = 1, kValueHeads = 2, kSize = 128, kPool = 3;
+
+struct Integers {
+  std::vector<std::int32_t> values;
+  std::vector<std::int64_t> shape;
+  DLTensor dl() {
+    shape = {static_cast<std::int64_t>(values.size())};
+    DLTensor tensor{};
+    tensor.data = values.data();
+    tensor.device = {kDLCPU, 0};
+    tensor.ndim = 1;
+    tensor.dtype = {kDLInt, 32, 1};
+    tensor.shape = shape.data();
+    return tensor;
+  }
+};
+
+// `count` tokens of a tensor from `first` on; lives as long as the tensor that it is a view of.
+class TokenView {
+ public:
+  TokenView(StridedTensor& tensor, std::int64_t first, std::int64_t count)
+      : shape_(tensor.shape()), dl_(tensor.dl()) {
+    shape_[0] = count;
+    dl_.byte_offset +=
+        static_cast<std::uint64_t>(first * tensor.strides()[0]) * size_bytes_of(tensor.type());
+    dl_.shape = shape_.data();
+  }
+  TokenView(const TokenView&) = delete;
+  const DLTensor& dl() const { return dl_; }
+
+ private:
+  std::vector<std::int64_t> shape_;
+  DLTensor dl_;
+};
+
+struct Problem {
+  std::int64_t total;
+  StridedTensor q, k, v, a, b, out;
+  StridedTensor a_log{f32, {kValueHeads}};
+  StridedTensor dt_bias{f32, {kValueHeads, kSize}};
+  StridedTensor state{f32, {kPool, kValueHeads, kSize, kSize}};
+
+  explicit Problem(std::int64_t tokens)
+      : total(tokens),
+        q(bf16, {total, kHeads, kSize}),
+        k(bf16, {total, kHeads, kSize}),
+        v(bf16, {total, kValueHeads, kSize}),
+        a(bf16, {total, kValueHeads, kSize}),
+        b(bf16, {total, kValueHeads}),
+        out(bf16, {total, kValueHeads, kSize}) {
+    Random random(3);
+    for (StridedTensor* tensor : {&q, &k, &v, &b, &a_log, &dt_bias, &state}) {
+      tensor->fill([&] { return random.uniform(-1, 1); });
+    }
+    a.fill([&] { return random.uniform(-6, 2); });
+  }
+};
+
+class KdaPrefillTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
+  }
+  static test::LlvmRuntime& llvm() {
+    static test::LlvmRuntime instance;
+    return instance;
+  }
+
+  // Tokens from `first` on as sequences of these lengths.
+  static Result<void> prefill(Problem& problem, std::int64_t first,
+                              const std::vector<std::int64_t>& lengths,
+                              std::vector<std::int32_t> slots,
+                              const std::function<void(KdaPrefillArgs&)>& change = {}) {
+    Integers starts{starts_of(lengths), {}};
+    Integers slot_tensor{std::move(slots), {}};
+    const std::int64_t count = starts.values.back();
+    const TokenView q(problem.q, first, count), k(problem.k, first, count);
+    const TokenView v(problem.v, first, count), a(problem.a, first, count);
+    const TokenView b(problem.b, first, count), out(problem.out, first, count);
+    KdaPrefillArgs args{};
+    args.q = q.dl();
+    args.k = k.dl();
+    args.v = v.dl();
+    args.a = a.dl();
+    args.b = b.dl();
+    args.A_log = problem.a_log.dl();
+    args.dt_bias = problem.dt_bias.dl();
+    args.state = problem.state.dl();
+    args.slots = slot_tensor.dl();
+    args.cu_seqlens = starts.dl();
+    args.out = out.dl();
+    if (change) change(args);
+    return kda_prefill(llvm().runtime(), args);
+  }
+
+  // One token of one sequence.
+  static Result<void> decode(Problem& problem, std::int64_t token, std::int32_t slot) {
+    Integers slots{{slot}, {}};
+    const TokenView q(problem.q, token, 1), k(problem.k, token, 1), v(problem.v, token, 1);
+    const TokenView a(problem.a, token, 1), b(problem.b, token, 1), out(problem.out, token, 1);
+    KdaDecodeArgs args{};
+    args.q = q.dl();
+    args.k = k.dl();
+    args.v = v.dl();
+    args.a = a.dl();
+    args.b = b.dl();
+    args.A_log = problem.a_log.dl();
+    args.dt_bias = problem.dt_bias.dl();
+    args.state = problem.state.dl();
+    args.slots = slots.dl();
+    args.out = out.dl();
+    return kda_decode(llvm().runtime(), args);
+  }
+
+  static void expect_same(const Problem& one, const Problem& other) {
+    EXPECT_EQ(one.out.memory(), other.out.memory());
+    EXPECT_EQ(one.state.memory(), other.state.memory());
+  }
+};
+
+// Stated rounding: none. Both take a token through the same text, kda/cpu_rows.h.
+TEST_F(KdaPrefillTest, PrefillThenDecodeIsDecodeAllAlong) {
+  constexpr std::int64_t kPrefilled = 37, kTokens = 41;
+  Problem both(kTokens);
+  ASSERT_TRUE(prefill(both, 0, {kPrefilled}, {2}));
+  for (std::int64_t t = kPrefilled; t < kTokens; ++t) ASSERT_TRUE(decode(both, t, 2));
+  Problem decoded(kTokens);
+  for (std::int64_t t = 0; t < kTokens; ++t) ASSERT_TRUE(decode(decoded, t, 2));
+  expect_same(both, decoded);
+}
+
+TEST_F(KdaPrefillTest, ASequenceCutIntoCallsIsOneCall) {
+  Problem whole(50);
+  ASSERT_TRUE(prefill(whole, 0, {50}, {1}));
+  for (const std::int64_t cut : {0, 1, 16, 49, 50}) {
+    SCOPED_TRACE(cut);
+    Problem parts(50);
+    ASSERT_TRUE(prefill(parts, 0, {cut}, {1}));
+    ASSERT_TRUE(prefill(parts, cut, {50 - cut}, {1}));
+    expect_same(parts, whole);
+  }
+}
+
+TEST_F(KdaPrefillTest, PackedSequencesAreSequencesOnTheirOwn) {
+  Problem packed(12);
+  ASSERT_TRUE(prefill(packed, 0, {5, 0, 7}, {2, 1, 0}));
+  Problem apart(12);
+  ASSERT_TRUE(prefill(apart, 0, {5}, {2}));
+  ASSERT_TRUE(prefill(apart, 5, {7}, {0}));
+  expect_same(packed, apart);
+}
+
+TEST_F(KdaPrefillTest, AZeroInitialStateForgetsTheSlot) {
+  const auto from_zero = [](KdaPrefillArgs& args) { args.initial_state = InitialState::zero; };
+  Problem asked(9);
+  ASSERT_TRUE(prefill(asked, 0, {9}, {1}, from_zero));
+  Problem cleared(9);
+  const Bytes filled = cleared.state.memory();
+  cleared.state.fill([] { return 0.0F; });
+  ASSERT_TRUE(prefill(cleared, 0, {9}, {1}));
+  EXPECT_EQ(asked.out.memory(), cleared.out.memory());
+  const std::size_t slot_bytes = kValueHeads * kSize * kSize * sizeof(float);
+  const auto slot = [&](const Bytes& state, std::size_t i) {
+    return Bytes(state.begin() + static_cast<std::ptrdiff_t>(i * slot_bytes),
+                 state.begin() + static_cast<std::ptrdiff_t>((i + 1) * slot_bytes));
+  };
+  EXPECT_EQ(slot(asked.state.memory(), 1), slot(cleared.state.memory(), 1));
+  EXPECT_EQ(slot(asked.state.memory(), 0), slot(filled, 0));
+
+  Problem empty(1);  // the state after no token is the initial one
+  ASSERT_TRUE(prefill(empty, 0, {0}, {1}, from_zero));
+  EXPECT_EQ(slot(empty.state.memory(), 1), Bytes(slot_bytes, std::byte{0}));
+}
+
+TEST_F(KdaPrefillTest, InactiveSlotsGiveZerosAndTouchNoState) {
+  for (const std::int32_t slot : {-1, std::int32_t{kPool}}) {
+    Problem problem(4);
+    const Bytes before = problem.state.memory();
+    ASSERT_TRUE(prefill(problem, 0, {4}, {slot}));
+    EXPECT_EQ(problem.state.memory(), before);
+    for (const double value : problem.out.values()) EXPECT_EQ(value, 0);
+  }
+}
+
+TEST_F(KdaPrefillTest, LengthsAndInitialStateCompileNothing) {
+  Problem problem(20);
+  ASSERT_TRUE(prefill(problem, 0, {3}, {1}));
+  const Counters before = llvm().runtime().counters();
+  ASSERT_TRUE(prefill(problem, 0, {3, 17}, {1, 0}, [](KdaPrefillArgs& args) {
+    args.initial_state = InitialState::zero;
+    args.scale = 2.0F;
+  }));
+  EXPECT_EQ(llvm().runtime().counters().compiles, before.compiles);
+}
+
+TEST_F(KdaPrefillTest, SaysWhichTensorDoesNotFit) {
+  struct Case {
+    std::function<void(KdaPrefillArgs&)> spoil;
+    std::string message;
+  };
+  std::int64_t two = 2;
+  std::int64_t no_heads[] = {4, 0, kSize};
+  std::int64_t wide_rows[] = {kValueHeads * kSize * 256, kSize * 256, 256, 1};
+  const std::vector<Case> cases = {
+      {[](auto& args) { args.v.data = nullptr; }, "tensor 'v' has no data"},
+      {[](auto& args) { args.state.ndim = 3; }, "tensor 'state' has 3 dimensions, not 4"},
+      {[&](auto& args) { args.slots.shape = &two; }, "tensor 'cu_seqlens' has shape [2], not"},
+      {[](auto& args) {
+         args.cu_seqlens.dtype = {kDLInt, 64, 1};
+       },
+       "tensor 'cu_seqlens' holds i64, not i32"},
+      {[&](auto& args) { args.q.shape = no_heads; }, "tensor 'q' has 0 heads"},
+      {[&](auto& args) { args.state.strides = wide_rows; }, "tensor 'state' has stride 256"},
+  };
+  for (const Case& one : cases) {
+    Problem problem(4);
+    const auto done = prefill(problem, 0, {4}, {0}, one.spoil);
+    ASSERT_FALSE(done) << one.message;
+    EXPECT_EQ(done.error().code, ErrorCode::invalid_argument);
+    EXPECT_NE(done.error().message.find(one.message), std::string::npos) << done.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace kiln

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kiln/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace kiln {
+namespace {
+
+// Sets a variable for one test.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  ~Variable() { unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+};
+
+TEST(Options, CacheFolderFallsBackToXdgThenHomeThenNone) {
+  const Variable home("HOME", "/home/someone");
+  {
+    const Variable own("KILN_CACHE_DIR", "/own");
+    EXPECT_EQ(Options::from_environment()->cache_folder, "/own");
+  }
+  unsetenv("KILN_CACHE_DIR");
+  {
+    const Variable xdg("XDG_CACHE_HOME", "/xdg");
+    EXPECT_EQ(Options::from_environment()->cache_folder, "/xdg/kiln");
+  }
+  unsetenv("XDG_CACHE_HOME");
+  EXPECT_EQ(Options::from_environment()->cache_folder, "/home/someone/.cache/kiln");
+  setenv("HOME", "", 1);
+  EXPECT_EQ(Options::from_environment()->cache_folder, std::nullopt);
+}
+
+TEST(Options, SizesTakeUnits) {
+  const std::vector<std::pair<const char*, std::uint64_t>> sizes = {
+      {"0", 0}, {"123", 123}, {"4K", 4096}, {"3M", 3 << 20}, {"2G", std::uint64_t{2} << 30}};
+  for (const auto& [text, bytes] : sizes) {
+    const Variable size("KILN_CACHE_SIZE", text);
+    EXPECT_EQ(Options::from_environment()->cache_size_bytes_max, bytes) << text;
+  }
+  for (const char* text : {"G", "1GB", "-1", "1.5G", "99999999999T", "18446744073709551616"}) {
+    const Variable size("KILN_CACHE_SIZE", text);
+    EXPECT_FALSE(Options::from_environment()) << text;
+  }
+}
+
+TEST(Options, WordsAreReadAndRefused) {
+  {
+    const Variable policy("KILN_CACHE_POLICY", "locked");
+    const Variable toolchain("KILN_TOOLCHAIN", "exact");
+    EXPECT_EQ(Options::from_environment()->cache_policy, CachePolicy::locked);
+    EXPECT_EQ(Options::from_environment()->toolchain_policy, ToolchainPolicy::exact);
+  }
+  const Variable policy("KILN_CACHE_POLICY", "Locked");
+  const auto options = Options::from_environment();
+  ASSERT_FALSE(options);
+  EXPECT_EQ(options.error().message,
+            "KILN_CACHE_POLICY='Locked': accepted: read_write, read_only, locked, off");
+}
+
+}  // namespace
+}  // namespace kiln

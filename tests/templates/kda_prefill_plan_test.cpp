@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// kda_prefill's host side: what is served, and with which launches.
+#include <gtest/gtest.h>
+
+#include "templates/kernels/kda_prefill/params.h"
+#include "templates/registry.h"
+
+namespace kiln {
+namespace {
+
+const Op& op() {
+  return **find_op("kda_prefill");
+}
+const Implementation& gpu() {
+  return op().implementations[0];
+}
+const Implementation& cpu() {
+  return op().implementations[1];
+}
+Shape shape_with(std::vector<NameValue> given = {}) {
+  return parse_arguments(op(), given)->shape;
+}
+
+alignas(16) float memory[8];
+
+KdaPrefillParams params_with(int batch, std::int64_t tokens) {
+  KdaPrefillParams params{};
+  params.q.data = params.k.data = params.v.data = params.a.data = memory;
+  params.b = params.slots = memory;
+  params.a_log = memory;
+  params.state = params.out = memory;
+  params.cu_seqlens = reinterpret_cast<const int*>(memory);
+  params.pool = batch;
+  params.slot_bytes = 4;
+  params.batch = batch;
+  params.total = tokens;
+  return params;
+}
+
+TEST(KdaPrefillPlan, StatesTimesSlicesWhateverTheTokens) {
+  for (const std::int64_t tokens : {0, 1, 100000}) {
+    KdaPrefillParams params = params_with(3, tokens);
+    params.cu_seqlens = nullptr;  // a plan that reads it crashes
+    EXPECT_EQ(gpu().plan(shape_with(), &params)[0].dims.grid, (Dim3{3 * 32, 4, 1}));
+    EXPECT_EQ(cpu().plan(shape_with(), &params)[0].dims.grid.count(), 3U * 32 * 4);
+  }
+  const KdaPrefillParams none = params_with(0, 0);
+  EXPECT_TRUE(gpu().plan(shape_with(), &none).empty());
+  EXPECT_TRUE(cpu().plan(shape_with(), &none).empty());
+}
+
+TEST(KdaPrefillServe, NullTensorsAreNamedUnlessEmpty) {
+  KdaPrefillParams params = params_with(2, 3);
+  EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
+  params.q.data = nullptr;
+  EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(), "q is null");
+  params.total = 0;
+  EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
+  params.cu_seqlens = nullptr;
+  EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(), "cu_seqlens is null");
+}
+
+TEST(KdaPrefillServe, MoreStatesThanALaunchHasAreRefused) {
+  const KdaPrefillParams params = params_with(1 << 30, 0);
+  EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(),
+            "1073741824 sequences of 32 heads are more than one launch can have");
+}
+
+TEST(KdaPrefillServe, TheGpuNeedsAlignedStateRowsAndTheCpuDoesNot) {
+  KdaPrefillParams params = params_with(2, 3);
+  params.state_slot_stride = 2;
+  EXPECT_NE(gpu().can_serve(shape_with(), &params).reason().find("not 16-byte aligned"),
+            std::string::npos);
+  EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
+}
+
+TEST(KdaPrefillBuild, RefusalsSayWhy) {
+  const Arch arch = *Arch::parse("x86-64-v3");
+  EXPECT_EQ(can_build(cpu(), shape_with({{"layout", "KV"}}), arch).reason(),
+            "not built yet by this implementation: layout=KV; it builds VK");
+  EXPECT_EQ(can_build(cpu(), shape_with({{"K", "64"}}), arch).reason(),
+            "not built yet by this implementation: K=64; it builds 128");
+}
+
+}  // namespace
+}  // namespace kiln
