@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command answers bad input with one clear line and the right exit code, and loses nothing.
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "tests/tools/jitctl.h"
+
+namespace kiln::test {
+namespace {
+
+struct BadInput {
+  std::string name;
+  std::vector<std::string> words;
+  int exit_code;
+  std::vector<std::string> says;  // all of these, in the one line on stderr
+};
+
+// What CTest lists instead of the bytes.
+void PrintTo(const BadInput& bad, std::ostream* out) {
+  *out << bad.name;
+}
+
+class BadInputTest : public testing::TestWithParam<BadInput> {};
+
+TEST_P(BadInputTest, IsOneClearLineAndTheRightExitCode) {
+  const BadInput& bad = GetParam();
+  const Jitctl jitctl;
+  const auto result = jitctl.run(bad.words);
+  EXPECT_EQ(result.exit_code, bad.exit_code) << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  for (const std::string& part : bad.says) {
+    EXPECT_NE(result.err.find(part), std::string::npos)
+        << "'" << part << "' not in: " << result.err;
+  }
+}
+
+const std::vector<BadInput> kBadInputs = {
+    {"unknown_command", {"prewram"}, 2, {"unknown command 'prewram'", "'prewarm'"}},
+    {"no_command", {}, 2, {"--help"}},
+    {"unknown_option", {"run", "kda_decode", "--fast"}, 2, {"--fast", "jitctl run --help"}},
+    {"unknown_op", {"run", "kda_decod"}, 2, {"kda_decod", "kda_decode"}},
+    {"unknown_op_prewarm", {"prewarm", "nonsense"}, 2, {"nonsense", "kda_decode"}},
+    {"unknown_op_ops", {"ops", "nonsense"}, 2, {"nonsense", "kda_decode"}},
+    {"missing_op", {"run"}, 2, {"OP"}},
+    {"missing_request", {"prewarm"}, 2, {"--config"}},
+    {"both_requests", {"prewarm", "kda_decode", "--config", model_config()}, 2, {"either"}},
+    {"unknown_param", {"which", "kda_decode", "HVV=4"}, 2, {"HVV", "HV"}},
+    {"no_value", {"which", "kda_decode", "HV"}, 2, {"'HV'", "name=value"}},
+    {"wrong_type", {"which", "kda_decode", "HV=many"}, 2, {"HV", "many"}},
+    {"out_of_range", {"which", "kda_decode", "HV=0"}, 2, {"HV", "0"}},
+    {"unknown_word", {"which", "kda_decode", "gate=soft"}, 2, {"gate", "soft", "softplus"}},
+    {"twice", {"which", "kda_decode", "HV=4", "HV=8"}, 2, {"HV"}},
+    {"call_param", {"compile", "kda_decode", "batch=4"}, 2, {"batch", "run-time argument"}},
+    {"not_built", {"which", "kda_decode", "gate=precomputed"}, 4, {"precomputed"}},
+    {"groups", {"which", "kda_decode", "H=3", "HV=4"}, 4, {"HV", "H"}},
+    {"arch_form", {"which", "kda_decode", "--arch", "sm_9"}, 2, {"sm_9", "sm_90a"}},
+    {"arch_unknown", {"which", "kda_decode", "--arch", "hopper"}, 2, {"hopper", "sm_90a"}},
+    {"arch_suffix", {"which", "kda_decode", "--arch", "sm_80a"}, 2, {"sm_80a", "sm_90"}},
+    {"arch_empty", {"prewarm", "kda_decode", "--arch", ""}, 2, {"--arch"}},
+    {"arch_no_compiler", {"prewarm", "kda_decode", "--arch", "sm_999"}, 4, {"sm_999"}},
+    {"arch_no_driver", {"run", "kda_decode", "--arch", "gfx90a"}, 4, {"HIP"}},
+    {"tp_range", {"prewarm", "--config", model_config(), "--tp", "0"}, 2, {"--tp"}},
+    {"tp_heads", {"prewarm", "--config", model_config(), "--tp", "5"}, 2, {"num_heads", "--tp 5"}},
+    {"config_absent", {"prewarm", "--config", "no.json"}, 2, {"no.json"}},
+    {"emit_kind", {"compile", "kda_decode", "--emit", "sass"}, 2, {"--emit"}},
+    {"emit_other_compiler", {"compile", "kda_decode", "--emit", "ptx"}, 2, {"ptx"}},
+    {"show_no_key", {"show", "xyz"}, 2, {"xyz", "jitctl ls"}},
+    {"show_unknown_key", {"show", "abcdef"}, 2, {"abcdef", "jitctl ls"}},
+};
+
+INSTANTIATE_TEST_SUITE_P(Commands, BadInputTest, testing::ValuesIn(kBadInputs),
+                         [](const auto& one) { return one.param.name; });
+
+TEST(BadEnvironment, NamesVariableValueAndWhatIsAccepted) {
+  const std::vector<std::array<const char*, 3>> cases = {
+      {"KILN_CACHE_POLICY", "sometimes", "read_write"},
+      {"KILN_TOOLCHAIN", "new", "exact"},
+      {"KILN_CACHE_SIZE", "lots", "bytes"},
+      {"KILN_JOBS", "0", "1 to 1024"},
+      {"KILN_LOG", "loud", "warning"},
+  };
+  for (const auto& [variable, value, accepted] : cases) {
+    Jitctl jitctl;
+    jitctl.set(variable, value);
+    const auto result = jitctl.run({"stats"});
+    EXPECT_EQ(result.exit_code, 2) << variable;
+    EXPECT_NE(result.err.find(std::string(variable) + "='" + value + "'"), std::string::npos)
+        << result.err;
+    EXPECT_NE(result.err.find(accepted), std::string::npos) << result.err;
+  }
+}
+
+TEST(BadLibrary, AnOverrideThatIsNoFileIsNamed) {
+  Jitctl jitctl;
+  jitctl.set("KILN_NVRTC_LIBRARY", "/no/such/libnvrtc.so");
+  const auto result = jitctl.run({"compile", "kda_decode", "--arch", "sm_90a"});
+  EXPECT_EQ(result.exit_code, 4);
+  EXPECT_NE(result.err.find("KILN_NVRTC_LIBRARY"), std::string::npos) << result.err;
+  const auto skipped = jitctl.run(
+      {"prewarm", "kda_decode", "H=2", "HV=2", "--arch", "sm_90a,cpu", "--skip-unavailable"});
+  EXPECT_EQ(skipped.exit_code, 0) << skipped.err;
+  EXPECT_NE(skipped.out.find("skipped sm_90a"), std::string::npos) << skipped.out;
+}
+
+// `prewarm` exists to store, so it fails; `run` goes on without a disk cache.
+void expect_refused_folder(const Jitctl& jitctl, std::string_view reason) {
+  const auto prewarm = jitctl.run({"prewarm", "kda_decode", "H=2", "HV=2"});
+  EXPECT_EQ(prewarm.exit_code, 1) << prewarm.err;
+  EXPECT_NE(prewarm.err.find(reason), std::string::npos) << prewarm.err;
+  nlohmann::json object;
+  const auto run =
+      jitctl.run_json({"run", "kda_decode", "H=2", "HV=2", "batch=1", "--no-time"}, &object);
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(object["passed"], true);
+  EXPECT_EQ(object["stats"]["compiles"], 1);
+  EXPECT_GE(object["stats"]["cache_errors"], 1);
+}
+
+TEST(BadCacheFolder, GroupWritable) {
+  const Jitctl jitctl;
+  std::filesystem::create_directory(jitctl.cache_folder());
+  std::filesystem::permissions(jitctl.cache_folder(), std::filesystem::perms(0770));
+  expect_refused_folder(jitctl, "chmod");
+  EXPECT_TRUE(std::filesystem::is_empty(jitctl.cache_folder()));
+}
+
+TEST(BadCacheFolder, NotAFolder) {
+  const Jitctl jitctl;
+  (void)jitctl.home().write("cache", "a file");
+  expect_refused_folder(jitctl, "cache");
+}
+
+TEST(BadCacheFolder, NotWritable) {
+  const Jitctl jitctl;
+  // Root may write anywhere except where nobody may: below /proc.
+  Jitctl proc;
+  proc.set("KILN_CACHE_DIR", "/proc/kiln-cache");
+  expect_refused_folder(proc, "/proc/kiln-cache");
+}
+
+TEST(BadCacheFolder, FullDisk) {
+  Jitctl jitctl;
+  const auto mount_point = jitctl.home().path() / "small";
+  std::filesystem::create_directory(mount_point);
+  if (mount("tmpfs", mount_point.c_str(), "tmpfs", 0, "size=96k,mode=0700") != 0) {
+    GTEST_SKIP() << "a full disk needs a small tmpfs, and mounting one is not permitted here";
+  }
+  jitctl.set("KILN_CACHE_DIR", (mount_point / "cache").string());
+  const auto prewarm = jitctl.run({"prewarm", "kda_decode", "H=2", "HV=2"});
+  EXPECT_EQ(prewarm.exit_code, 1) << prewarm.out << prewarm.err;
+  EXPECT_NE(prewarm.err.find("full"), std::string::npos) << prewarm.err;
+  const auto run = jitctl.run({"run", "kda_decode", "H=2", "HV=2", "batch=1", "--no-time"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  umount2(mount_point.c_str(), MNT_DETACH);
+}
+
+}  // namespace
+}  // namespace kiln::test

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/tools/jitctl.h"
+
+namespace kiln::test {
+
+Jitctl::Jitctl() {
+  changes_ = {{"HOME", home_.path().string()},
+              {"XDG_CACHE_HOME", ""},
+              {"KILN_CACHE_DIR", cache_folder().string()},
+              {"KILN_CACHE_POLICY", ""},
+              {"KILN_CACHE_SIZE", ""},
+              {"KILN_TOOLCHAIN", ""},
+              {"KILN_JOBS", ""},
+              {"KILN_LOG", ""}};
+}
+
+ProcessResult Jitctl::run(std::vector<std::string> words) const {
+  words.insert(words.begin(), KILN_JITCTL);
+  return run_process(words, changes_);
+}
+
+ProcessResult Jitctl::run_json(std::vector<std::string> words, nlohmann::json* object) const {
+  words.insert(words.begin() + 1, "--json");
+  ProcessResult result = run(std::move(words));
+  *object = nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
+  if (object->is_discarded()) *object = nullptr;
+  return result;
+}
+
+std::string model_config() {
+  return KILN_TEST_DATA "/kimi-linear-48b-a3b.config.json";
+}
+
+}  // namespace kiln::test

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// jitctl which: who would serve a request, and why the ones before it were passed over.
+#include <fmt/format.h>
+
+#include "tools/command.h"
+#include "tools/request.h"
+
+namespace kiln::cli {
+namespace {
+
+// Asks the compilers of the chain in order; the first that can is the answer.
+Json ask_compilers(const Compilers& compilers, const Arch& arch, bool print) {
+  Json asked = Json::array();
+  bool chosen = false;
+  for (Compiler* compiler : compilers.chain(arch)) {
+    const Answer can = compiler->can_compile(arch);
+    const bool serves = can && !chosen;
+    chosen = chosen || serves;
+    const std::string verdict = !can ? can.reason() : serves ? "compiles it" : "not needed";
+    if (print) fmt::print("compiler        {}: {}\n", compiler->name(), verdict);
+    asked.push_back({{"compiler", compiler->name()}, {"serves", serves}, {"verdict", verdict}});
+  }
+  if (asked.empty() && print) {
+    fmt::print("compiler        none: this build has no compiler for {} code\n",
+               name_of(arch.family()));
+  }
+  return asked;
+}
+
+ExitCode which(Session& session, const RequestWords& words) {
+  KILN_CLI_TRY_ASSIGN(const OpRequest request, session, parse_request(words, CallParams::refused));
+  KILN_CLI_TRY_ASSIGN(Runtime* const runtime, session, session.runtime());
+  const Shape& shape = request.arguments.shape;
+  KILN_CLI_TRY_ASSIGN(const Selection selection, session,
+                      runtime->select(*request.op, shape, request.arch));
+  Json passed = Json::array();
+  for (const auto& [name, reason] : selection.passed_over) {
+    passed.push_back({{"implementation", name}, {"reason", reason}});
+  }
+  if (!session.json) {
+    fmt::print("op              {} {}\narch            {}\nimplementation  {}\n", request.op->name,
+               shape.text(), request.arch.name(), selection.implementation->name);
+    for (const auto& [name, reason] : selection.passed_over) {
+      fmt::print("passed over     {}: {}\n", name, reason);
+    }
+  }
+  Json compilers = ask_compilers(runtime->compilers(), request.arch, !session.json);
+  return session.finish({{"op", request.op->name},
+                         {"shape", to_json(shape)},
+                         {"arch", request.arch.name()},
+                         {"implementation", selection.implementation->name},
+                         {"passed_over", std::move(passed)},
+                         {"compilers", std::move(compilers)}});
+}
+
+}  // namespace
+
+Action add_which(CLI::App& app, Session& session) {
+  auto words = std::make_shared<RequestWords>();
+  words->add_to(app);
+  return [words, &session] { return which(session, *words); };
+}
+
+}  // namespace kiln::cli
