@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/model_config.h"
+#include "tools/models/model_config.h"
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,8 @@ const std::string kKimiLinear = KILN_TEST_DATA "/kimi-linear-48b-a3b.config.json
 
 std::string message_for(std::string_view text, int ranks = 1) {
   const test::TempFolder folder;
-  const auto needs = read_model_config(folder.write("config.json", text), ranks);
+  const auto needs =
+      read_model_config(folder.write("config.json", text), {.tensor_parallel = ranks});
   EXPECT_FALSE(needs);
   if (needs) return "";
   EXPECT_EQ(needs.error().code, ErrorCode::invalid_argument);
@@ -30,16 +31,6 @@ std::string without(std::string text, std::string_view from, std::string_view to
   return text;
 }
 
-TEST(ModelConfig, KimiLinearSharesItsHeadsOverTheRanks) {
-  const auto needs = read_model_config(kKimiLinear, 4);
-  ASSERT_TRUE(needs) << needs.error().message;
-  EXPECT_EQ(needs->model_type, "kimi_linear");
-  const ModelNeed& kda = needs->ops.front();
-  EXPECT_EQ(kda.op, "kda_decode");
-  const std::vector<NameValue> expected = {{"H", "8"}, {"HV", "8"}, {"K", "128"}, {"V", "128"}};
-  EXPECT_EQ(kda.shape, expected);
-}
-
 // The shape that `needs` asks of `op`, as text; "absent" when it does not ask for it.
 std::string shape_of(const ModelNeeds& needs, std::string_view op) {
   for (const ModelNeed& need : needs.ops) {
@@ -51,22 +42,87 @@ std::string shape_of(const ModelNeeds& needs, std::string_view op) {
   return "absent";
 }
 
-TEST(ModelConfig, LatentAttentionDecodesOverTheSharedLatent) {
-  const auto needs = read_model_config(KILN_TEST_DATA "/deepseek-v3.config.json", 8);
+TEST(ModelConfig, KimiLinearSharesItsHeadsOverTheRanks) {
+  const auto needs = read_model_config(kKimiLinear, {.tensor_parallel = 4});
   ASSERT_TRUE(needs) << needs.error().message;
-  EXPECT_EQ(shape_of(*needs, "attention_decode"), "Hq=16 Hkv=1 D_qk=576 D_vo=512 v_in_k=true ");
-  EXPECT_EQ(shape_of(*needs, "attention_prefill"), "Hq=16 Hkv=16 D_qk=192 D_vo=128 ");
-  EXPECT_EQ(shape_of(*needs, "qk_rmsnorm"), "Nq=1536 Nk=512 ");
-  EXPECT_EQ(shape_of(*needs, "router_gemm"), "N=256 K=7168 ");
+  EXPECT_EQ(needs->model_type, "kimi_linear");
+  EXPECT_EQ(shape_of(*needs, "kda_decode"),
+            "H=8 HV=8 K=128 V=128 gate=softplus state=f32 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "qk_rmsnorm"), "absent");
+}
+
+TEST(ModelConfig, LatentAttentionDecodesOverTheSharedLatent) {
+  const auto needs =
+      read_model_config(KILN_TEST_DATA "/deepseek-v3.config.json", {.tensor_parallel = 8});
+  ASSERT_TRUE(needs) << needs.error().message;
+  EXPECT_EQ(shape_of(*needs, "attention_decode"),
+            "Hq=16 Hkv=1 D_qk=576 D_vo=512 v_in_k=true kv=bf16 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "attention_prefill"), "Hq=16 Hkv=16 D_qk=192 D_vo=128 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "qk_rmsnorm"), "Nq=1536 Nk=512 weights=bf16 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "router_gemm"), "N=256 K=7168 io=bf16 ");
   EXPECT_EQ(shape_of(*needs, "kda_decode"), "absent");
 }
 
 TEST(ModelConfig, LlamaCopiesKeyHeadsWhereRanksOutnumberThem) {
   const std::string file = KILN_TEST_DATA "/llama-3.1-8b.config.json";
-  EXPECT_EQ(shape_of(*read_model_config(file, 4), "attention_decode"),
-            "Hq=8 Hkv=2 D_qk=128 D_vo=128 ");
-  EXPECT_EQ(shape_of(*read_model_config(file, 16), "attention_decode"),
-            "Hq=2 Hkv=1 D_qk=128 D_vo=128 ");
+  EXPECT_EQ(shape_of(*read_model_config(file, {.tensor_parallel = 4}), "attention_decode"),
+            "Hq=8 Hkv=2 D_qk=128 D_vo=128 kv=bf16 io=bf16 ");
+  EXPECT_EQ(shape_of(*read_model_config(file, {.tensor_parallel = 16}), "attention_decode"),
+            "Hq=2 Hkv=1 D_qk=128 D_vo=128 kv=bf16 io=bf16 ");
+}
+
+TEST(ModelConfig, ANestedLanguageModelIsRead) {
+  const auto needs = read_model_config(KILN_TEST_DATA "/kimi-vl-a3b.config.json", {});
+  ASSERT_TRUE(needs) << needs.error().message;
+  EXPECT_EQ(needs->model_type, "deepseek_v3");
+  EXPECT_EQ(shape_of(*needs, "attention_decode"),
+            "Hq=16 Hkv=1 D_qk=576 D_vo=512 v_in_k=true kv=bf16 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "qk_rmsnorm"), "absent") << "its queries have no latent";
+}
+
+TEST(ModelConfig, LayersAreListedOrEverySoMany) {
+  const std::string file = KILN_TEST_DATA "/qwen3-next-80b-a3b.config.json";
+  const auto every = read_model_config(file, {.tensor_parallel = 2});
+  ASSERT_TRUE(every) << every.error().message;
+  EXPECT_EQ(every->ops.front().used_for, "GDN layers, 36 of 48");
+  EXPECT_EQ(shape_of(*every, "kda_prefill"),
+            "H=8 HV=16 K=128 V=128 gate=scalar state=f32 io=bf16 ");
+  EXPECT_EQ(shape_of(*every, "qk_rmsnorm"), "Nq=256 Nk=256 weights=bf16 weight_bias=true io=bf16 ");
+  const test::TempFolder folder;
+  const auto listed = read_model_config(folder.write("config.json", R"({"model_type": "qwen3_next",
+    "hidden_size": 64, "num_hidden_layers": 3, "linear_num_key_heads": 2, "dtype": "float16",
+    "linear_num_value_heads": 4, "linear_key_head_dim": 64, "linear_value_head_dim": 32,
+    "layer_types": ["linear_attention", "linear_attention", "linear_attention"]})"),
+                                        {});
+  ASSERT_TRUE(listed) << listed.error().message;
+  EXPECT_EQ(listed->ops.front().used_for, "GDN layers, 3 of 3");
+  EXPECT_EQ(shape_of(*listed, "kda_decode"), "H=2 HV=4 K=64 V=32 gate=scalar state=f32 io=f16 ");
+  EXPECT_EQ(shape_of(*listed, "attention_decode"), "absent");
+  EXPECT_EQ(shape_of(*listed, "router_gemm"), "absent") << "it has no experts";
+}
+
+TEST(ModelConfig, OldAndNewNamesOfAFieldAreOne) {
+  const auto experts = [](const char* name) {
+    const test::TempFolder folder;
+    const auto needs = read_model_config(
+        folder.write("config.json", std::string(R"({"model_type": "qwen3_moe", "hidden_size": 128,
+          "num_hidden_layers": 2, "num_attention_heads": 2, ")") +
+                                        name + R"(": 8})"),
+        {});
+    return needs ? shape_of(*needs, "router_gemm") : needs.error().message;
+  };
+  for (const char* name : {"num_experts", "n_routed_experts", "num_local_experts"}) {
+    EXPECT_EQ(experts(name), "N=8 K=128 io=bf16 ") << name;
+  }
+}
+
+TEST(ModelConfig, StateAndKvTypesAreTheEngines) {
+  const auto needs = read_model_config(kKimiLinear, {.state_type = "bf16", .kv_type = "e4m3"});
+  ASSERT_TRUE(needs) << needs.error().message;
+  EXPECT_EQ(shape_of(*needs, "kda_decode"),
+            "H=32 HV=32 K=128 V=128 gate=softplus state=bf16 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "attention_decode"),
+            "Hq=32 Hkv=1 D_qk=576 D_vo=512 v_in_k=true kv=e4m3 io=bf16 ");
 }
 
 TEST(ModelConfig, SaysWhatIsWrong) {
@@ -77,6 +133,17 @@ TEST(ModelConfig, SaysWhatIsWrong) {
   EXPECT_NE(unknown.find("unknown model_type 'gpt2'; known: "), std::string::npos) << unknown;
   EXPECT_NE(message_for(kSmallest, 3).find("num_heads = 4 does not divide by --tp 3"),
             std::string::npos);
+  EXPECT_NE(message_for(without(std::string(kSmallest), "\"hidden_size\"",
+                                "\"dtype\": \"float32\", \"hidden_size\""))
+                .find("activations of type 'float32'; bfloat16 and float16 are taken"),
+            std::string::npos);
+  EXPECT_NE(message_for(R"({"model_type": "llava", "text_config": {"model_type": "gpt2"}})")
+                .find("text_config: unknown model_type 'gpt2'; known: "),
+            std::string::npos);
+  EXPECT_NE(message_for(R"({"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 10,
+                            "num_attention_heads": 4})")
+                .find("hidden_size = 10 does not divide by num_attention_heads = 4"),
+            std::string::npos);
 }
 
 TEST(ModelConfig, NamesTheFieldThatIsMissingOrMistyped) {
@@ -84,9 +151,10 @@ TEST(ModelConfig, NamesTheFieldThatIsMissingOrMistyped) {
   EXPECT_NE(
       message_for(without(text, "\"kv_lora_rank\"", "\"other\"")).find("lacks 'kv_lora_rank'"),
       std::string::npos);
-  EXPECT_NE(message_for(without(text, "\"head_dim\": 128", "\"head_dim\": \"big\""))
-                .find("linear_attn_config: 'head_dim' is \"big\", not a positive integer"),
-            std::string::npos);
+  EXPECT_NE(
+      message_for(without(text, "\"head_dim\": 128", "\"head_dim\": \"big\""))
+          .find("linear_attn_config: 'head_dim' is \"big\", not a positive integer below 2^31"),
+      std::string::npos);
   EXPECT_NE(
       message_for(without(text, "\"num_heads\": 4", "\"num_heads\": -4")).find("'num_heads' is -4"),
       std::string::npos);
@@ -95,7 +163,7 @@ TEST(ModelConfig, NamesTheFieldThatIsMissingOrMistyped) {
 }
 
 TEST(ModelConfig, AFileThatIsNotThere) {
-  const auto needs = read_model_config("no/such/config.json", 1);
+  const auto needs = read_model_config("no/such/config.json", {.tensor_parallel = 1});
   ASSERT_FALSE(needs);
   EXPECT_NE(needs.error().message.find("cannot read 'no/such/config.json'"), std::string::npos);
 }

@@ -9,7 +9,7 @@
 #include "cache/store.h"
 #include "tools/command.h"
 #include "tools/line_printer.h"
-#include "tools/model_config.h"
+#include "tools/models/model_config.h"
 #include "tools/request.h"
 
 namespace kiln::cli {
@@ -17,7 +17,8 @@ namespace {
 
 struct PrewarmWords {
   std::string config;
-  int tensor_parallel = 1;
+  ModelSettings settings;
+  int page_size = 16;
   std::string op;
   std::vector<std::string> params;
   std::string archs = "cpu";
@@ -77,7 +78,7 @@ Result<std::vector<OpShape>> wanted_shapes(const PrewarmWords& words, Work& work
     wanted.push_back({op, std::move(arguments.shape)});
     return wanted;
   }
-  KILN_TRY_ASSIGN(const ModelNeeds needs, read_model_config(words.config, words.tensor_parallel));
+  KILN_TRY_ASSIGN(const ModelNeeds needs, read_model_config(words.config, words.settings));
   for (const ModelNeed& need : needs.ops) {
     const auto op = find_op(need.op);
     if (!op) {
@@ -296,9 +297,19 @@ Action add_prewarm(CLI::App& app, Session& session) {
   auto words = std::make_shared<PrewarmWords>();
   app.add_option("OP", words->op, "An op, instead of --config");
   app.add_option("PARAM", words->params, "name=value of the op's shape");
-  app.add_option("--config", words->config, "A model's Hugging Face config.json");
-  app.add_option("--tp", words->tensor_parallel, "Ranks that share the model's heads")
+  app.add_option("--config", words->config,
+                 "A model's Hugging Face config.json: " + known_model_types());
+  app.add_option("--tp", words->settings.tensor_parallel, "Ranks that share the model's heads")
       ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--state", words->settings.state_type, "Type of KDA and GDN states: f32, bf16")
+      ->capture_default_str();
+  app.add_option("--kv", words->settings.kv_type,
+                 "Type of the KV cache: auto (the activations' type), bf16, f16, e4m3, e5m2")
+      ->capture_default_str();
+  app.add_option("--page-size", words->page_size,
+                 "Tokens of a page of the KV cache; one kernel serves every size")
+      ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   app.add_option("--arch", words->archs, "Archs, separated by commas: sm_90a,gfx90a,cpu")
       ->capture_default_str();
