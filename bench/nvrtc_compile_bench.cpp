@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Kiln adds to a cold NVRTC compile: the bare NVRTC call on the same text, Kiln's prepare()
-// with an empty cache, and nvcc.
+// with an empty cache, and nvcc. Then the bare call for every built-in kernel at its default shape,
+// and for a kernel with no text to speak of.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -20,6 +21,8 @@ namespace {
 using namespace kiln;
 using Clock = std::chrono::steady_clock;
 
+constexpr const char* kArch = "sm_90a";
+
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -31,16 +34,16 @@ T require(Result<T> result) {
   std::exit(1);
 }
 
-CompileInput kernel_input(const char* arch_name) {
-  const Op& op = *require(find_op("kda_decode"));
+// Every implementation of `op` for the arch, at its default shape.
+std::vector<CompileInput> kernel_inputs(const Op& op, const char* arch_name) {
   const Shape shape = require(parse_arguments(op, {})).shape;
   const Arch arch = require(Arch::parse(arch_name));
+  std::vector<CompileInput> inputs;
   for (const Implementation& implementation : op.implementations) {
-    if (can_build(implementation, shape, arch)) {
-      return require(make_input(op, implementation, shape, arch));
-    }
+    if (!can_build(implementation, shape, arch)) continue;
+    inputs.push_back(require(make_input(op, implementation, shape, arch)));
   }
-  std::exit(1);
+  return inputs;
 }
 
 // The least that a program which uses NVRTC does: create, compile, get the cubin.
@@ -120,10 +123,31 @@ double nvcc_ms(const CompileInput& input) {
   return result.exit_code == 0 ? ms_since(start) : std::nan("");
 }
 
+void measure_every_kernel(const NvrtcApi& api, bench::Format format) {
+  std::vector<CompileInput> inputs = {{"empty",
+                                       "an empty kernel",
+                                       {},
+                                       require(Arch::parse(kArch)),
+                                       {"empty.cu", "__global__ void empty() {}"},
+                                       {},
+                                       {"empty"},
+                                       {"-std=c++17"}}};
+  for (const Op& op : ops()) {
+    for (CompileInput& input : kernel_inputs(op, kArch)) inputs.push_back(std::move(input));
+  }
+  std::vector<bench::Contestant> contestants;
+  for (const CompileInput& input : inputs) {
+    contestants.push_back({input.implementation, [&] { return bare_nvrtc_ms(api, input); }});
+  }
+  bench::print({fmt::format("bare NVRTC call, default shapes, {}", kArch), "ms",
+                "what NVRTC itself takes to start; the goal is at most 150 ms each"},
+               bench::measure_interleaved(contestants, 9), format);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const CompileInput input = kernel_input("sm_90a");
+  const CompileInput input = kernel_inputs(*require(find_op("kda_decode")), kArch).front();
   Compilers compilers(require(Options::from_environment()).compilers);
   const auto described = require(compilers.chain(input.arch).front()->describe());
   const SharedLibrary library = require(SharedLibrary::open(described.libraries.front()));
@@ -138,4 +162,5 @@ int main(int argc, char** argv) {
   bench::print({"cold compile of " + input.label(), "ms",
                 "the first row; the goal is a ratio of at most 1.05"},
                bench::measure_interleaved(contestants, 21), bench::format_of(argc, argv));
+  measure_every_kernel(api, bench::format_of(argc, argv));
 }

@@ -21,11 +21,13 @@ Result<ComgrApi> ComgrApi::load(const SharedLibrary& library) {
 #define KILN_COMGR_REQUIRE(name, parameters) KILN_TRY(library.require(#name, &api.name));
   KILN_COMGR_REQUIRED(KILN_COMGR_REQUIRE)
 #undef KILN_COMGR_REQUIRE
-  KILN_TRY(library.require("amd_comgr_get_version", &api.amd_comgr_get_version));
+  api.amd_comgr_get_version =
+      reinterpret_cast<decltype(api.amd_comgr_get_version)>(library.find("amd_comgr_get_version"));
   return api;
 }
 
 std::string ComgrApi::version() const {
+  if (!amd_comgr_get_version) return "of unknown version";
   std::size_t major = 0;
   std::size_t minor = 0;
   amd_comgr_get_version(&major, &minor);

@@ -32,12 +32,13 @@ struct ComgrApi {
 #define KILN_COMGR_DECLARE(name, parameters) ComgrStatus(*name) parameters = nullptr;
   KILN_COMGR_REQUIRED(KILN_COMGR_DECLARE)
 #undef KILN_COMGR_DECLARE
+  // Optional: missing, the version is unknown.
   void (*amd_comgr_get_version)(std::size_t* major, std::size_t* minor) = nullptr;
 
   // Errors: unavailable, naming the required function that `library` lacks.
   static Result<ComgrApi> load(const SharedLibrary& library);
 
-  // "2.4"
+  // "2.4", or "of unknown version"
   std::string version() const;
   // The processors that comgr lists: "gfx900", "gfx90a", ...
   // Errors: unavailable, when it lists none.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jit/compiler_log.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -35,15 +38,76 @@ std::optional<std::string_view> text_after(std::string_view line, std::string_vi
   return line.substr(0, end.empty() ? line.size() : line.find(end));
 }
 
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// "tile.h:12" of "tile.h(12)", "tile.h:12:5" and "tile.h:12"; nothing when it is no place.
+// clang puts the folder that a header was found in before its name: "./".
+std::optional<std::string> place_of(std::string_view text) {
+  if (text.starts_with("./")) text.remove_prefix(2);
+  while (!text.empty() && (text.back() == ' ' || text.back() == ':')) text.remove_suffix(1);
+  if (text.ends_with(')')) {
+    const std::size_t open = text.rfind('(');
+    if (open == std::string_view::npos || open == 0) return std::nullopt;
+    const std::string_view line = text.substr(open + 1, text.size() - open - 2);
+    if (!is_number(line)) return std::nullopt;
+    return fmt::format("{}:{}", text.substr(0, open), line);
+  }
+  const auto split = [](std::string_view whole) -> std::optional<std::string_view> {
+    const std::size_t colon = whole.rfind(':');
+    if (colon == std::string_view::npos || colon == 0) return std::nullopt;
+    return is_number(whole.substr(colon + 1)) ? std::optional(whole.substr(0, colon))
+                                              : std::nullopt;
+  };
+  const auto once = split(text);
+  if (!once) return std::nullopt;
+  return std::string(split(*once) ? *once : text);
+}
+
+// Nothing when the line reports no error.
+std::optional<CompilerError> error_on(std::string_view line) {
+  for (const std::string_view word : {"catastrophic error", "fatal error", "fatal   ", "error"}) {
+    const std::size_t at = line.find(word);
+    if (at == std::string_view::npos) continue;
+    std::string_view rest = line.substr(at + word.size());
+    if (rest.starts_with(" #")) rest.remove_prefix(std::min(rest.find(':'), rest.size()));
+    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+    if (!rest.starts_with(':')) continue;
+    rest.remove_prefix(std::min(rest.find_first_not_of(": "), rest.size()));
+    const std::string_view before = line.substr(0, at);
+    if (before.find_first_not_of(" ") == std::string_view::npos) {
+      return CompilerError{{}, std::string(rest)};
+    }
+    if (auto place = place_of(before)) return CompilerError{std::move(*place), std::string(rest)};
+    return CompilerError{{}, std::string(line)};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
-std::string first_error_line(std::string_view log) {
-  const std::string_view first = log.substr(0, log.find('\n'));
+std::vector<CompilerError> errors_in(std::string_view log) {
+  std::vector<CompilerError> errors;
   while (!log.empty()) {
-    const std::string_view line = take_line(log);
-    if (line.find("error") != std::string_view::npos) return std::string(line);
+    if (auto error = error_on(take_line(log))) errors.push_back(std::move(*error));
   }
-  return std::string(first);
+  return errors;
+}
+
+std::string failure_message(std::string_view compiler, std::string_view label, std::string_view log,
+                            std::string_view otherwise) {
+  constexpr std::size_t kShown = 3;
+  std::string text = fmt::format("{} cannot compile {}: ", compiler, label);
+  const std::vector<CompilerError> errors = errors_in(log);
+  for (std::size_t i = 0; i < std::min(kShown, errors.size()); ++i) {
+    const CompilerError& error = errors[i];
+    text += fmt::format("{}{}{}{}", i > 0 ? "; " : "", error.place, error.place.empty() ? "" : ": ",
+                        error.text);
+  }
+  if (errors.size() > kShown) text += fmt::format("; and {} more", errors.size() - kShown);
+  if (!errors.empty()) return text;
+  return text + std::string(otherwise.empty() ? log.substr(0, log.find('\n')) : otherwise);
 }
 
 std::map<std::string, KernelResources, std::less<>> parse_ptxas_log(std::string_view log) {

@@ -22,7 +22,7 @@ std::vector<Compiler*> Compilers::chain(const Arch& arch) const {
     case ArchFamily::simt:
       return {llvm_.get()};
     case ArchFamily::amd:
-      return {hiprtc_.get()};
+      return {hiprtc_.get(), llvm_.get()};
   }
   return {};
 }

@@ -19,6 +19,7 @@ struct CompilerSettings {
   std::optional<std::filesystem::path> comgr_library;   // KILN_COMGR_LIBRARY
   std::vector<std::filesystem::path> cuda_folders;      // $CUDA_HOME, /usr/local/cuda
   std::vector<std::filesystem::path> rocm_folders;      // $ROCM_PATH, /opt/rocm
+  std::vector<std::filesystem::path> python_prefixes;   // see LibraryQuery
   // Variables that change code generation, as found in the environment; part of the toolchain.
   Record nvrtc_environment;
   Record hiprtc_environment;
@@ -30,8 +31,8 @@ class Compilers {
   explicit Compilers(CompilerSettings settings);
   ~Compilers();
 
-  // Who may compile for `arch`, in the order to be asked. sm_*: NVRTC. gfx*: hipRTC. cpu, x86-64-*,
-  // simt: LLVM.
+  // Who may compile for `arch`, in the order to be asked. sm_*: NVRTC. gfx*: hipRTC, then LLVM.
+  // cpu, x86-64-*, simt: LLVM.
   std::vector<Compiler*> chain(const Arch& arch) const;
 
   // All of them, for `doctor`.

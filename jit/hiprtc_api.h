@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "jit/base/shared_library.h"
 
@@ -22,7 +23,6 @@ using HiprtcProgramHandle = HiprtcProgramState*;
 // The one symbol list: it declares, loads and checks. All versions of hipRTC have all of it,
 // whether in libamdhip64.so.5 or in a libhiprtc.so of their own. X(name, parameters)
 #define KILN_HIPRTC_REQUIRED(X)                                                                \
-  X(hiprtcVersion, (int* major, int* minor))                                                   \
   X(hiprtcCreateProgram, (HiprtcProgramHandle * program, const char* source, const char* name, \
                           int header_count, const char** headers, const char** header_names))  \
   X(hiprtcDestroyProgram, (HiprtcProgramHandle * program))                                     \
@@ -35,10 +35,17 @@ using HiprtcProgramHandle = HiprtcProgramState*;
   X(hiprtcGetCodeSize, (HiprtcProgramHandle program, std::size_t * bytes))                     \
   X(hiprtcGetCode, (HiprtcProgramHandle program, char* code))
 
+// Missing: the version is unknown.
+#define KILN_HIPRTC_OPTIONAL(X) X(hiprtcVersion, (int* major, int* minor))
+
 struct HiprtcApi {
 #define KILN_HIPRTC_DECLARE(name, parameters) HiprtcStatus(*name) parameters = nullptr;
   KILN_HIPRTC_REQUIRED(KILN_HIPRTC_DECLARE)
+  KILN_HIPRTC_OPTIONAL(KILN_HIPRTC_DECLARE)
 #undef KILN_HIPRTC_DECLARE
+
+  // "9.0", or "of unknown version".
+  std::string version() const;
 
   // Errors: unavailable, naming the required function that `library` lacks.
   static Result<HiprtcApi> load(const SharedLibrary& library);

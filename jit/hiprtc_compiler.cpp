@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <chrono>
 
+#include "jit/amd_metadata.h"
 #include "jit/c_locale.h"
 #include "jit/comgr_api.h"
 #include "jit/compiler_log.h"
-#include "jit/hiprtc_metadata.h"
 #include "jit/hiprtc_program.h"
 
 namespace kiln {
@@ -74,13 +74,10 @@ Result<std::unique_ptr<LoadedHiprtc>> load(const HiprtcFiles& files) {
   KILN_TRY_ASSIGN(const ComgrApi comgr, ComgrApi::load(comgr_library));
   KILN_TRY_ASSIGN(const HiprtcApi api, HiprtcApi::load(library));
   KILN_TRY(check_comgr(api, files.comgr.path));
-  int major = 0;
-  int minor = 0;
-  api.hiprtcVersion(&major, &minor);
   KILN_TRY_ASSIGN(std::vector<std::string> processors, comgr.processors());
   return std::make_unique<LoadedHiprtc>(LoadedHiprtc{
       std::move(comgr_library), std::move(builtins), std::move(library), comgr, api,
-      fmt::format("{}.{} (comgr {})", major, minor, comgr.version()), std::move(processors)});
+      fmt::format("{} (comgr {})", api.version(), comgr.version()), std::move(processors)});
 }
 
 Result<void> run(const LoadedHiprtc& hiprtc, const CompileInput& input, HiprtcProgram& program) {
@@ -94,8 +91,8 @@ Result<void> run(const LoadedHiprtc& hiprtc, const CompileInput& input, HiprtcPr
                          : status == kHiprtcBuiltinOperationFailure ? ErrorCode::unavailable
                                                                     : ErrorCode::compile_failed;
   std::string message =
-      fmt::format("hipRTC {} cannot compile {}: {}", hiprtc.version, input.label(),
-                  log.empty() ? fmt::format("status {}", int(status)) : first_error_line(log));
+      failure_message("hipRTC " + hiprtc.version, input.label(), log,
+                      log.empty() ? fmt::format("status {}", static_cast<int>(status)) : "");
   return fail(code, std::move(message), std::move(log));
 }
 
@@ -188,21 +185,18 @@ Result<Artifact> HiprtcCompiler::compile(const CompileInput& input) {
 
   Artifact artifact;
   artifact.compiler = name();
+  artifact.compiler_version = hiprtc->version;
   artifact.log = program.log();
   artifact.format = CodeFormat::hsaco;
   KILN_TRY_ASSIGN(const std::string code, program.code());
   artifact.code = to_bytes(as_bytes(code));
-  KILN_TRY_ASSIGN(const auto kernels, read_hiprtc_metadata(artifact.code));
+  std::vector<std::string> symbols;
   for (const std::string& expression : input.name_expressions) {
     KILN_TRY_ASSIGN(std::string symbol, program.lowered_name(expression));
-    const auto kernel = kernels.find(symbol);
-    if (kernel == kernels.end()) {
-      return fail(ErrorCode::compile_failed,
-                  fmt::format("hipRTC made no kernel of '{}'; it must name a __global__ function",
-                              expression));
-    }
-    artifact.entries.push_back({expression, std::move(symbol), kernel->second});
+    symbols.push_back(std::move(symbol));
   }
+  KILN_TRY_ASSIGN(artifact.entries,
+                  amd_entry_points(artifact.code, input.name_expressions, symbols));
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   artifact.compile_time_ms = took.count();
   return artifact;

@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "jit/base/elf.h"
 #include "jit/comgr_api.h"
 #include "jit/toolchain_record.h"
@@ -49,36 +47,6 @@ Result<LibraryQuery> comgr_query(const CompilerSettings& settings, const fs::pat
   return query;
 }
 
-// Debian's comgr links LLVM, AMD's has it inside.
-Result<std::vector<fs::path>> llvm_libraries(const fs::path& comgr) {
-  KILN_TRY_ASSIGN(const ElfDependencies dependencies, library_dependencies(comgr));
-  std::vector<fs::path> found;
-  for (const std::string& soname : dependencies.needed) {
-    if (!soname.starts_with("libLLVM") && !soname.starts_with("libclang")) continue;
-    LibraryQuery query;
-    query.what = soname;
-    query.sonames = {soname};
-    query.near_folders = dependencies.run_path;
-    query.how_to_get = kHowToGet;
-    KILN_TRY_ASSIGN(LibraryLocation library, find_library(query));
-    found.push_back(std::move(library.path));
-  }
-  return found;
-}
-
-std::vector<fs::path> find_builtins(const fs::path& library) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(library.parent_path(), error)) {
-    if (!file.path().filename().string().starts_with("libhiprtc-builtins.so")) continue;
-    fs::path real = fs::canonical(file.path(), error);
-    if (!error) found.push_back(std::move(real));
-  }
-  std::sort(found.begin(), found.end());
-  found.erase(std::unique(found.begin(), found.end()), found.end());
-  return found;
-}
-
 }  // namespace
 
 // -nostdinc: the headers of this machine are no part of the key. -fuse-cuid=none: else the names of
@@ -91,10 +59,11 @@ Result<HiprtcFiles> find_hiprtc_files(const CompilerSettings& settings,
                                       std::vector<LibraryAttempt>* attempts) {
   HiprtcFiles files;
   KILN_TRY_ASSIGN(files.library, find_library(hiprtc_query(settings), attempts));
-  files.builtins = find_builtins(files.library.path);
+  files.builtins = find_beside(files.library.path, "libhiprtc-builtins.so");
   KILN_TRY_ASSIGN(const LibraryQuery query, comgr_query(settings, files.library.path));
   KILN_TRY_ASSIGN(files.comgr, find_library(query, attempts));
-  KILN_TRY_ASSIGN(files.llvm, llvm_libraries(files.comgr.path));
+  // Debian's comgr links LLVM, AMD's has it inside.
+  KILN_TRY_ASSIGN(files.llvm, find_needed(files.comgr.path, {"libLLVM", "libclang"}, kHowToGet));
   Record& record = files.toolchain;
   record.add("backend", "hiprtc");
   KILN_TRY(add_library(record, files.library.path));

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string_view>
 
+#include "jit/base/include_scan.h"
+
 namespace kiln {
 namespace {
 
@@ -36,37 +38,6 @@ Result<void> check_header_name(const std::string& name) {
   return {};
 }
 
-std::string_view trim_start(std::string_view text) {
-  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
-  return text;
-}
-
-// "kiln/base.h" of `"kiln/base.h" // comment`, with its quotes or angle brackets.
-std::string_view quoted_name(std::string_view text) {
-  if (!text.starts_with('"') && !text.starts_with('<')) return {};
-  const std::size_t end = text.find(text.front() == '"' ? '"' : '>', 1);
-  return text.substr(0, end == std::string_view::npos ? end : end + 1);
-}
-
-// The files that a directive on this line names.
-std::vector<std::string_view> names_on(std::string_view line) {
-  line = trim_start(line);
-  if (!line.starts_with('#')) return {};
-  line = trim_start(line.substr(1));
-  for (const std::string_view directive : {"include_next", "include"}) {
-    if (line.starts_with(directive))
-      return {quoted_name(trim_start(line.substr(directive.size())))};
-  }
-  std::vector<std::string_view> found;
-  constexpr std::string_view kOperation = "__has_include";
-  for (std::size_t at = line.find(kOperation); at != std::string_view::npos;
-       at = line.find(kOperation, at + 1)) {
-    const std::string_view after = trim_start(line.substr(at + kOperation.size()));
-    if (after.starts_with('(')) found.push_back(quoted_name(trim_start(after.substr(1))));
-  }
-  return found;
-}
-
 // A quoted name is searched beside the file that includes it first; the main source lies in a
 // folder of its own, where there is nothing.
 bool is_given(std::string_view quoted, const std::string& includer, bool is_header,
@@ -83,17 +54,13 @@ bool is_given(std::string_view quoted, const std::string& includer, bool is_head
 
 Result<SourceText> checked(const SourceText& text, bool is_header,
                            const std::vector<SourceText>& headers) {
-  std::string_view rest = text.text;
-  for (int number = 1; !rest.empty(); ++number) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    for (const std::string_view quoted : names_on(line)) {
-      if (quoted.size() > 2 && is_given(quoted, text.name, is_header, headers)) continue;
-      return fail(ErrorCode::invalid_argument,
-                  fmt::format("'{}' line {} includes {}, which hipRTC would look for on this "
-                              "machine; give the header along with the source",
-                              text.name, number, quoted));
-    }
+  for (const NamedFile& named : files_named_in(text.text)) {
+    const std::string_view quoted = named.quoted();
+    if (quoted.size() > 2 && is_given(quoted, text.name, is_header, headers)) continue;
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("'{}' line {} includes {}, which hipRTC would look for on this "
+                            "machine; give the header along with the source",
+                            text.name, named.line, quoted.empty() ? named.text : quoted));
   }
   std::string escaped;
   for (const char c : text.name) {

@@ -6,7 +6,7 @@
 
 #include <chrono>
 
-#include "jit/base/elf.h"
+#include "jit/amd_metadata.h"
 #include "jit/base/shared_library.h"
 #include "jit/compiler_log.h"
 #include "jit/llvm/cc1_options.h"
@@ -21,7 +21,10 @@ namespace fs = std::filesystem;
 constexpr const char* kHowToGet =
     "build Kiln where Debian's llvm-22-dev, libclang-22-dev and liblld-22-dev (or 19) are "
     "installed; at run time it needs libllvm22 and libclang-cpp22 (or 19)";
-constexpr const char* kArchs[] = {"x86-64-v2", "x86-64-v3", "x86-64-v4", "simt", "simt:warp64"};
+// Asked one by one for `doctor`: LLVM knows far more.
+constexpr const char* kArchs[] = {"x86-64-v2",   "x86-64-v3", "x86-64-v4", "simt",
+                                  "simt:warp64", "gfx908",    "gfx90a",    "gfx942",
+                                  "gfx950",      "gfx1030",   "gfx1100",   "gfx1201"};
 // What the SIMT machine's kernels are compiled for: fused multiply-add in one instruction, as on a
 // GPU, and the same code on every host.
 constexpr const char* kSimtProcessor = "x86-64-v3";
@@ -53,23 +56,6 @@ LibraryQuery make_query(const CompilerSettings& settings) {
   return query;
 }
 
-// The libraries of LLVM that the plugin names, where the loader will find them.
-Result<std::vector<fs::path>> llvm_libraries(const fs::path& plugin) {
-  KILN_TRY_ASSIGN(const ElfDependencies dependencies, library_dependencies(plugin));
-  std::vector<fs::path> found;
-  for (const std::string& soname : dependencies.needed) {
-    if (!soname.starts_with("libLLVM") && !soname.starts_with("libclang-cpp")) continue;
-    LibraryQuery query;
-    query.what = soname;
-    query.sonames = {soname};
-    query.near_folders = dependencies.run_path;
-    query.how_to_get = kHowToGet;
-    KILN_TRY_ASSIGN(LibraryLocation library, find_library(query));
-    found.push_back(std::move(library.path));
-  }
-  return found;
-}
-
 ErrorCode code_of(KilnLlvmStatus status) {
   switch (status) {
     case kKilnLlvmCompileFailed:
@@ -85,19 +71,32 @@ ErrorCode code_of(KilnLlvmStatus status) {
   return ErrorCode::internal;
 }
 
-// "+avx512bf16" as the arch writes it, "avx512bf16" as the plugin takes it.
-std::vector<KilnText> features_of(const Arch& arch) {
-  std::vector<KilnText> features;
-  if (arch.family() == ArchFamily::simt) return features;  // its features are Kiln's own
-  for (const std::string_view feature : arch.features()) {
-    features.push_back(text_of(feature.substr(1)));
+// An arch as the plugin takes it: "+avx512bf16" as it stands, ":xnack-" as "-xnack".
+class Target {
+ public:
+  explicit Target(const Arch& arch)
+      : family_(arch.family() == ArchFamily::amd ? kKilnLlvmAmdGpu : kKilnLlvmX86),
+        cpu_(arch.family() == ArchFamily::simt ? kSimtProcessor : arch.base()) {
+    if (arch.family() == ArchFamily::simt) return;  // its features are Kiln's own
+    for (std::string_view feature : arch.features()) {
+      std::string name(feature);
+      if (feature.front() == ':') name = feature.back() + name.substr(1, name.size() - 2);
+      features_.push_back(std::move(name));
+    }
+    for (const std::string& feature : features_) texts_.push_back(text_of(feature));
   }
-  return features;
-}
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
 
-KilnText processor_of(const Arch& arch) {
-  return text_of(arch.family() == ArchFamily::simt ? kSimtProcessor : arch.base());
-}
+  // Lives as long as this and the arch.
+  KilnLlvmTarget get() const { return {family_, text_of(cpu_), {texts_.data(), texts_.size()}}; }
+
+ private:
+  KilnLlvmFamily family_;
+  std::string_view cpu_;
+  std::vector<std::string> features_;
+  std::vector<KilnText> texts_;
+};
 
 KilnLlvmDebug debug_of(const Arch& arch) {
   if (arch.family() != ArchFamily::simt) return kKilnLlvmNoDebug;
@@ -119,10 +118,27 @@ KilnNamedText named(const SourceText& source) {
 }
 
 Result<void> check_family(const Arch& arch) {
-  if (arch.family() == ArchFamily::x86_64 || arch.family() == ArchFamily::simt) return {};
-  return fail(
-      ErrorCode::unavailable,
-      fmt::format("LLVM compiles for x86-64-v2, v3, v4 and simt here, not for {}", arch.name()));
+  if (arch.family() != ArchFamily::nvidia) return {};
+  return fail(ErrorCode::unavailable,
+              fmt::format("LLVM compiles for gfx*, x86-64-v2, v3, v4 and simt here, not for {}",
+                          arch.name()));
+}
+
+template <std::size_t count>
+std::string words(const char* const (&options)[count]) {
+  return fmt::format("{}", fmt::join(options, " "));
+}
+
+// All that is ever given, for whichever arch.
+void add_options(Record& record) {
+  record.add("options", words(kCc1Options));
+  record.add("x86_options", words(kCc1X86Options));
+  record.add("amdgpu_options", words(kCc1AmdGpuOptions) + " " + kCodeObjectOption + ", generic " +
+                                   kGenericCodeObjectOption);
+  record.add("line_options", words(kCc1LineOptions));
+  record.add("step_options", words(kCc1StepOptions));
+  record.add("x86_link_options", words(kLinkX86Options) + " " + kStripOption);
+  record.add("amdgpu_link_options", words(kLinkAmdGpuOptions));
 }
 
 }  // namespace
@@ -136,6 +152,7 @@ struct LlvmCompiler::Loaded {
 struct LlvmCompiler::Output {
   Bytes bytes;
   std::vector<std::string> symbols;
+  std::string version;
   std::string log;
   std::string message;
 
@@ -157,15 +174,13 @@ LlvmCompiler::~LlvmCompiler() = default;
 Result<LlvmCompiler::Files> LlvmCompiler::find_files(std::vector<LibraryAttempt>* attempts) const {
   Files files;
   KILN_TRY_ASSIGN(files.plugin, find_library(query_, attempts));
-  KILN_TRY_ASSIGN(files.libraries, llvm_libraries(files.plugin.path));
+  KILN_TRY_ASSIGN(files.libraries,
+                  find_needed(files.plugin.path, {"libLLVM", "libclang-cpp"}, kHowToGet));
   Record& record = files.toolchain;
   record.add("backend", "llvm");
   KILN_TRY(add_library(record, files.plugin.path));
   for (const fs::path& library : files.libraries) KILN_TRY(add_library(record, library));
-  record.add("options", fmt::format("{}", fmt::join(kCc1Options, " ")));
-  record.add("line_options", fmt::format("{}", fmt::join(kCc1LineOptions, " ")));
-  record.add("step_options", fmt::format("{}", fmt::join(kCc1StepOptions, " ")));
-  record.add("link_options", fmt::format("{}", fmt::join(kLinkOptions, " ")) + " " + kStripOption);
+  add_options(record);
   return files;
 }
 
@@ -210,8 +225,8 @@ Answer LlvmCompiler::can_compile(const Arch& arch) {
   if (const auto family = check_family(arch); !family) return Answer::no(family.error().message);
   const auto llvm = loaded();
   if (!llvm) return Answer::no(llvm.error().message);
-  const auto features = features_of(arch);
-  const KilnLlvmTarget target{processor_of(arch), list_of(features)};
+  const Target owner(arch);
+  const KilnLlvmTarget target = owner.get();
   Output output;
   const KilnLlvmReply reply = output.reply();
   if ((*llvm)->plugin->supports(&target, &reply) == kKilnLlvmOk) return Answer::yes();
@@ -222,39 +237,41 @@ Result<LlvmCompiler::Output> LlvmCompiler::run(const CompileInput& input, KilnLl
   KILN_TRY(input.check());
   KILN_TRY(check_family(input.arch));
   KILN_TRY_ASSIGN(const Loaded* llvm, loaded());
-  const auto features = features_of(input.arch);
+  const Target target(input.arch);
   const auto expressions = texts_of(input.name_expressions);
   const auto options = texts_of(input.options);
   std::vector<KilnNamedText> headers;
   for (const SourceText& header : input.headers) headers.push_back(named(header));
-  const KilnLlvmRequest request{{processor_of(input.arch), list_of(features)},
-                                named(input.source),
-                                headers.data(),
-                                headers.size(),
-                                list_of(expressions),
-                                list_of(options),
-                                kind,
-                                debug_of(input.arch)};
+  const KilnLlvmRequest request{target.get(),   named(input.source),  headers.data(),
+                                headers.size(), list_of(expressions), list_of(options),
+                                kind,           debug_of(input.arch)};
   Output output;
   const KilnLlvmReply reply = output.reply();
   const KilnLlvmStatus status = llvm->plugin->compile(&request, &reply);
+  output.version = llvm->plugin->llvm_version;
   if (status == kKilnLlvmOk) return output;
   std::string message =
-      fmt::format("LLVM {} cannot compile {}: {}", llvm->plugin->llvm_version, input.label(),
-                  output.log.empty() ? output.message : first_error_line(output.log));
+      failure_message("LLVM " + output.version, input.label(), output.log, output.message);
   return fail(code_of(status), std::move(message), std::move(output.log));
 }
 
 Result<Artifact> LlvmCompiler::compile(const CompileInput& input) {
   const auto start = std::chrono::steady_clock::now();
-  KILN_TRY_ASSIGN(Output output, run(input, kKilnLlvmSharedObject));
+  KILN_TRY_ASSIGN(Output output, run(input, kKilnLlvmLinked));
   Artifact artifact;
   artifact.compiler = name();
-  artifact.format = CodeFormat::shared_object;
+  artifact.compiler_version = output.version;
   artifact.code = std::move(output.bytes);
   artifact.log = std::move(output.log);
-  for (std::size_t i = 0; i < input.name_expressions.size(); ++i) {
-    artifact.entries.push_back({input.name_expressions[i], std::move(output.symbols.at(i)), {}});
+  if (input.arch.family() == ArchFamily::amd) {
+    artifact.format = CodeFormat::hsaco;
+    KILN_TRY_ASSIGN(artifact.entries,
+                    amd_entry_points(artifact.code, input.name_expressions, output.symbols));
+  } else {
+    artifact.format = CodeFormat::shared_object;
+    for (std::size_t i = 0; i < input.name_expressions.size(); ++i) {
+      artifact.entries.push_back({input.name_expressions[i], output.symbols.at(i), {}});
+    }
   }
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   artifact.compile_time_ms = took.count();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// clang and lld, for x86-64: C++ to a small shared object that needs no library. They live in a
-// plugin, libkiln_llvm.so, which is opened on first need.
+// clang and lld, for x86-64: C++ to a small shared object that needs no library; and for gfx*: HIP
+// C++ to a code object, with no device library. They live in a plugin, libkiln_llvm.so, which is
+// opened on first need.
 #pragma once
 
 #include <memory>

@@ -25,7 +25,6 @@ using NvrtcProgramHandle = NvrtcProgramState*;
 
 // The one symbol list: it declares, loads and checks. X(name, parameters)
 #define KILN_NVRTC_REQUIRED(X)                                                                \
-  X(nvrtcVersion, (int* major, int* minor))                                                   \
   X(nvrtcCreateProgram,                                                                       \
     (NvrtcProgramHandle * program, const char* source, const char* name, int header_count,    \
      const char* const* headers, const char* const* header_names))                            \
@@ -39,9 +38,11 @@ using NvrtcProgramHandle = NvrtcProgramState*;
   X(nvrtcGetPTXSize, (NvrtcProgramHandle program, std::size_t * bytes))                       \
   X(nvrtcGetPTX, (NvrtcProgramHandle program, char* ptx))
 
-// Each of these missing turns off a feature: machine code (PTX is stored in its place), the list
-// of archs (each is tried out).
+// Each of these missing turns off a feature: the version (then no option that only some know),
+// machine code (PTX is stored in its place; CUDA 11.1 brought it), the list of archs (each is tried
+// out; CUDA 11.2).
 #define KILN_NVRTC_OPTIONAL(X)                                            \
+  X(nvrtcVersion, (int* major, int* minor))                               \
   X(nvrtcGetCUBINSize, (NvrtcProgramHandle program, std::size_t * bytes)) \
   X(nvrtcGetCUBIN, (NvrtcProgramHandle program, char* cubin))             \
   X(nvrtcGetNumSupportedArchs, (int* count))                              \

@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <optional>
 
 #include "jit/c_locale.h"
 #include "jit/compiler_log.h"
 #include "jit/nvrtc_api.h"
 #include "jit/nvrtc_program.h"
+#include "jit/ptx_places.h"
 #include "jit/toolchain_record.h"
 
 namespace kiln {
@@ -22,7 +25,9 @@ namespace fs = std::filesystem;
 constexpr const char* kOptions[] = {"--no-source-include", "--ptxas-options=-v"};
 // NVRTC's own cache would be a second one below Kiln's; it also looks for the driver.
 constexpr const char* kNoCache = "--no-cache";
-constexpr int kFirstVersionWithCache[] = {12, 9};
+constexpr std::array<int, 2> kFirstVersionWithCache = {12, 9};
+// Tried, newest first, where a version does not list its archs.
+constexpr std::array kArchsToTry = {121, 120, 110, 103, 101, 100, 90, 89, 87, 86, 80, 75};
 
 LibraryQuery make_query(const CompilerSettings& settings) {
   LibraryQuery query;
@@ -34,6 +39,8 @@ LibraryQuery make_query(const CompilerSettings& settings) {
     query.folders.push_back(folder / "lib64");
     query.folders.push_back(folder / "lib");
   }
+  query.python_prefixes = settings.python_prefixes;
+  query.wheel_folders = {"nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"};
   query.how_to_get =
       "install NVIDIA's CUDA toolkit, or its Python wheel nvidia-cuda-nvrtc, or Debian's "
       "libnvrtc11.2 (component non-free; up to sm_90), and set KILN_NVRTC_LIBRARY if it lies in a "
@@ -41,62 +48,63 @@ LibraryQuery make_query(const CompilerSettings& settings) {
   return query;
 }
 
-// Every libnvrtc-builtins.so.* beside the library; names that only link to another count once.
-std::vector<fs::path> find_builtins(const fs::path& library) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(library.parent_path(), error)) {
-    if (!file.path().filename().string().starts_with("libnvrtc-builtins.so")) continue;
-    fs::path real = fs::canonical(file.path(), error);
-    if (!error) found.push_back(std::move(real));
-  }
-  std::sort(found.begin(), found.end());
-  found.erase(std::unique(found.begin(), found.end()), found.end());
-  return found;
-}
-
-Result<void> read_supported_archs(const NvrtcApi& api, std::vector<int>& archs) {
+// Plain numbers, smallest first; empty when this version has no such function or gives nonsense.
+std::vector<int> supported_archs(const NvrtcApi& api) {
+  constexpr int kCountMax = 1000;
   int count = 0;
-  if (api.nvrtcGetNumSupportedArchs(&count) != kNvrtcSuccess || count <= 0) {
-    return fail(ErrorCode::unavailable, "NVRTC does not say which archs it knows");
+  if (!api.lists_archs() || api.nvrtcGetNumSupportedArchs(&count) != kNvrtcSuccess || count <= 0 ||
+      count > kCountMax) {
+    return {};
   }
-  archs.resize(static_cast<std::size_t>(count));
-  if (api.nvrtcGetSupportedArchs(archs.data()) != kNvrtcSuccess) {
-    return fail(ErrorCode::unavailable, "NVRTC does not say which archs it knows");
-  }
-  return {};
+  std::vector<int> archs(static_cast<std::size_t>(count));
+  if (api.nvrtcGetSupportedArchs(archs.data()) != kNvrtcSuccess) return {};
+  std::erase_if(archs, [](int arch) { return arch < 10 || arch > 999; });
+  std::sort(archs.begin(), archs.end());
+  return archs;
 }
 
-std::string list_of(const std::vector<int>& archs) {
-  return archs.empty() ? "a list that this version does not give"
-                       : fmt::format("sm_{}", fmt::join(archs, ", sm_"));
+// Nothing when the call fails or what it says is no version of NVRTC.
+std::optional<std::array<int, 2>> version_of(const NvrtcApi& api) {
+  std::array<int, 2> version{};
+  if (!api.nvrtcVersion || api.nvrtcVersion(&version[0], &version[1]) != kNvrtcSuccess)
+    return std::nullopt;
+  if (version[0] < 7 || version[0] > 99 || version[1] < 0 || version[1] > 99) return std::nullopt;
+  return version;
 }
 
 }  // namespace
+
+// What one compile is for.
+struct NvrtcTarget {
+  std::string option;  // "sm_90a", or "compute_120", which stops at PTX that the driver compiles
+  CodeFormat format;
+  std::string note;  // why it is not the machine code that was asked for
+};
 
 struct LoadedNvrtc {
   std::vector<SharedLibrary> builtins;
   SharedLibrary library;
   NvrtcApi api;
-  int major = 0;
-  int minor = 0;
-  std::vector<int> archs;  // empty when this version does not list them
+  std::optional<std::array<int, 2>> version;
+  std::vector<int> archs;  // see supported_archs()
 
-  std::string version() const { return fmt::format("{}.{}", major, minor); }
+  std::string version_text() const {
+    return version ? fmt::format("{}.{}", (*version)[0], (*version)[1]) : "of unknown version";
+  }
+  std::string name() const { return "NVRTC " + version_text(); }
 
-  std::vector<std::string> options(const CompileInput& input) const {
-    // With no machine code to be had, `compute_` stops at PTX, which the driver compiles.
-    const char* prefix = api.makes_cubin() ? "sm_" : "compute_";
-    std::vector<std::string> all{"--gpu-architecture=" + (prefix + input.arch.name().substr(3))};
+  std::vector<std::string> options(const std::string& target,
+                                   const std::vector<std::string>& own) const {
+    std::vector<std::string> all{"--gpu-architecture=" + target};
     all.insert(all.end(), std::begin(kOptions), std::end(kOptions));
-    const int since[] = {major, minor};
-    if (!std::lexicographical_compare(std::begin(since), std::end(since),
-                                      std::begin(kFirstVersionWithCache),
-                                      std::end(kFirstVersionWithCache))) {
-      all.emplace_back(kNoCache);
-    }
-    all.insert(all.end(), input.options.begin(), input.options.end());
+    if (version && *version >= kFirstVersionWithCache) all.emplace_back(kNoCache);
+    all.insert(all.end(), own.begin(), own.end());
     return all;
+  }
+
+  std::string archs_text() const {
+    return archs.empty() ? "a list that this version does not give"
+                         : fmt::format("sm_{}", fmt::join(archs, ", sm_"));
   }
 };
 
@@ -109,7 +117,7 @@ Result<NvrtcCompiler::Files> NvrtcCompiler::find_files(
     std::vector<LibraryAttempt>* attempts) const {
   Files files;
   KILN_TRY_ASSIGN(files.library, find_library(query_, attempts));
-  files.builtins = find_builtins(files.library.path);
+  files.builtins = find_beside(files.library.path, "libnvrtc-builtins.so");
   if (files.builtins.empty()) {
     return fail(ErrorCode::unavailable,
                 fmt::format("NVRTC: '{}' has no libnvrtc-builtins.so.* beside it; {}",
@@ -152,9 +160,9 @@ Result<const LoadedNvrtc*> NvrtcCompiler::loaded() {
   KILN_TRY_ASSIGN(SharedLibrary library, SharedLibrary::open(found.library.path));
   KILN_TRY_ASSIGN(NvrtcApi api, NvrtcApi::load(library));
   auto opened = std::make_unique<LoadedNvrtc>(
-      LoadedNvrtc{std::move(builtins), std::move(library), std::move(api), 0, 0, {}});
-  opened->api.nvrtcVersion(&opened->major, &opened->minor);
-  if (opened->api.lists_archs()) KILN_TRY(read_supported_archs(opened->api, opened->archs));
+      LoadedNvrtc{std::move(builtins), std::move(library), std::move(api), {}, {}});
+  opened->version = version_of(opened->api);
+  opened->archs = supported_archs(opened->api);
   KILN_TRY_ASSIGN(const Files now, find_files(nullptr));
   if (now.toolchain != found.toolchain) {
     return fail(ErrorCode::unavailable,
@@ -166,28 +174,46 @@ Result<const LoadedNvrtc*> NvrtcCompiler::loaded() {
 }
 
 // The list has plain numbers; whether it knows sm_90a or sm_100f shows only on trying.
-Answer NvrtcCompiler::knows(const LoadedNvrtc& nvrtc, const Arch& arch) {
-  const auto no = [&] {
-    return Answer::no(fmt::format("NVRTC {} at '{}' does not know {}; it knows {}", nvrtc.version(),
-                                  nvrtc.library.path().string(), arch.name(),
-                                  list_of(nvrtc.archs)));
-  };
-  const bool listed =
-      std::find(nvrtc.archs.begin(), nvrtc.archs.end(), arch.sm()) != nvrtc.archs.end();
-  if (!nvrtc.archs.empty() && !listed) return no();
-  if (listed && std::isdigit(static_cast<unsigned char>(arch.name().back()))) return Answer::yes();
+bool NvrtcCompiler::knows(const LoadedNvrtc& nvrtc, const std::string& arch_name) {
+  const auto arch = Arch::parse(arch_name);
+  if (!arch) return false;
+  const bool listed = std::binary_search(nvrtc.archs.begin(), nvrtc.archs.end(), arch->sm());
+  if (!nvrtc.archs.empty() && !listed) return false;
+  if (listed && std::isdigit(static_cast<unsigned char>(arch_name.back()))) return true;
   {
     const std::lock_guard lock(mutex_);
-    const auto tried = tried_archs_.find(arch.name());
-    if (tried != tried_archs_.end()) return tried->second ? Answer::yes() : no();
+    const auto tried = tried_archs_.find(arch_name);
+    if (tried != tried_archs_.end()) return tried->second;
   }
-  const CompileInput probe{"probe", "probe", {}, arch, {"probe", "__global__ void f(){}"},
+  const CompileInput probe{"probe", "probe", {}, *arch, {"probe", "__global__ void f(){}"},
                            {},      {"f"},   {}};
   auto program = NvrtcProgram::create(nvrtc.api, probe);
-  const bool known = program && program->compile(nvrtc.options(probe)) == kNvrtcSuccess;
+  const std::string target = (nvrtc.api.makes_cubin() ? "sm_" : "compute_") + arch_name.substr(3);
+  const bool known = program && program->compile(nvrtc.options(target, {})) == kNvrtcSuccess;
   const std::lock_guard lock(mutex_);
-  tried_archs_[arch.name()] = known;
-  return known ? Answer::yes() : no();
+  tried_archs_[arch_name] = known;
+  return known;
+}
+
+Result<NvrtcTarget> NvrtcCompiler::target_for(const LoadedNvrtc& nvrtc, const Arch& arch) {
+  const std::string number = arch.name().substr(3);
+  if (knows(nvrtc, arch.name())) {
+    if (nvrtc.api.makes_cubin()) return NvrtcTarget{"sm_" + number, CodeFormat::cubin, {}};
+    return NvrtcTarget{
+        "compute_" + number, CodeFormat::ptx,
+        fmt::format("{} makes no machine code: PTX, which the driver compiles", nvrtc.name())};
+  }
+  std::vector<int> candidates(nvrtc.archs.rbegin(), nvrtc.archs.rend());
+  if (candidates.empty()) candidates.assign(kArchsToTry.begin(), kArchsToTry.end());
+  for (const int older : candidates) {
+    if (older > arch.sm() || !knows(nvrtc, fmt::format("sm_{}", older))) continue;
+    return NvrtcTarget{fmt::format("compute_{}", older), CodeFormat::ptx,
+                       fmt::format("{} does not know {}: PTX for sm_{}, which the driver compiles",
+                                   nvrtc.name(), arch.name(), older)};
+  }
+  return fail(ErrorCode::unavailable,
+              fmt::format("{} at '{}' does not know {}; it knows {}", nvrtc.name(),
+                          nvrtc.library.path().string(), arch.name(), nvrtc.archs_text()));
 }
 
 Answer NvrtcCompiler::can_compile(const Arch& arch) {
@@ -197,24 +223,40 @@ Answer NvrtcCompiler::can_compile(const Arch& arch) {
   const auto nvrtc = loaded();
   if (!nvrtc) return Answer::no(nvrtc.error().message);
   const CLocale locale;
-  return knows(**nvrtc, arch);
+  const auto target = target_for(**nvrtc, arch);
+  return target ? Answer::yes(target->note) : Answer::no(target.error().message);
 }
 
-Result<NvrtcProgram> NvrtcCompiler::run(const LoadedNvrtc& nvrtc, const CompileInput& input) {
+namespace {
+
+// Compiles once more, with line information, which alone says where in the source a line of PTX
+// comes from. NVRTC hands out the PTX that its assembler refused.
+std::string log_with_places(const LoadedNvrtc& nvrtc, const NvrtcTarget& target,
+                            const CompileInput& input, const std::string& log) {
+  auto program = NvrtcProgram::create(nvrtc.api, input);
+  if (!program) return log;
+  std::vector<std::string> options = nvrtc.options(target.option, input.options);
+  options.emplace_back("--generate-line-info");
+  if (program->compile(options) == kNvrtcSuccess) return log;
+  const auto ptx = program->ptx();
+  return ptx ? place_ptx_errors(program->log(), *ptx, input) : log;
+}
+
+}  // namespace
+
+Result<NvrtcProgram> NvrtcCompiler::run(const LoadedNvrtc& nvrtc, const NvrtcTarget& target,
+                                        const CompileInput& input) {
   KILN_TRY_ASSIGN(NvrtcProgram program, NvrtcProgram::create(nvrtc.api, input));
-  const NvrtcStatus status = program.compile(nvrtc.options(input));
+  const NvrtcStatus status = program.compile(nvrtc.options(target.option, input.options));
   if (status == kNvrtcSuccess) return program;
-  if (status == kNvrtcInvalidOption) {
-    const Answer known = knows(nvrtc, input.arch);
-    if (!known) return fail(ErrorCode::unavailable, known.reason());
-  }
   std::string log = program.log();
+  if (names_ptx_lines(log)) log = log_with_places(nvrtc, target, input, log);
   const ErrorCode code = status == kNvrtcOutOfMemory               ? ErrorCode::out_of_memory
                          : status == kNvrtcBuiltinOperationFailure ? ErrorCode::unavailable
                                                                    : ErrorCode::compile_failed;
   std::string message =
-      fmt::format("NVRTC {} cannot compile {}: {}", nvrtc.version(), input.label(),
-                  log.empty() ? fmt::format("status {}", int(status)) : first_error_line(log));
+      failure_message(nvrtc.name(), input.label(), log,
+                      log.empty() ? fmt::format("status {}", static_cast<int>(status)) : "");
   return fail(code, std::move(message), std::move(log));
 }
 
@@ -226,14 +268,17 @@ Result<Artifact> NvrtcCompiler::compile(const CompileInput& input) {
   KILN_TRY_ASSIGN(const LoadedNvrtc* nvrtc, loaded());
   const auto start = std::chrono::steady_clock::now();
   const CLocale locale;
-  KILN_TRY_ASSIGN(const NvrtcProgram program, run(*nvrtc, input));
+  KILN_TRY_ASSIGN(const NvrtcTarget target, target_for(*nvrtc, input.arch));
+  KILN_TRY_ASSIGN(const NvrtcProgram program, run(*nvrtc, target, input));
 
   Artifact artifact;
   artifact.compiler = name();
+  artifact.compiler_version = nvrtc->version_text();
+  artifact.note = target.note;
   artifact.log = program.log();
-  artifact.format = nvrtc->api.makes_cubin() ? CodeFormat::cubin : CodeFormat::ptx;
+  artifact.format = target.format;
   KILN_TRY_ASSIGN(const std::string code,
-                  nvrtc->api.makes_cubin() ? program.cubin() : program.ptx());
+                  target.format == CodeFormat::cubin ? program.cubin() : program.ptx());
   artifact.code = to_bytes(as_bytes(code));
   const auto resources = parse_ptxas_log(artifact.log);
   for (const std::string& expression : input.name_expressions) {
@@ -258,7 +303,8 @@ Result<std::string> NvrtcCompiler::emit(const CompileInput& input, std::string_v
   }
   KILN_TRY_ASSIGN(const LoadedNvrtc* nvrtc, loaded());
   const CLocale locale;
-  KILN_TRY_ASSIGN(const NvrtcProgram program, run(*nvrtc, input));
+  KILN_TRY_ASSIGN(const NvrtcTarget target, target_for(*nvrtc, input.arch));
+  KILN_TRY_ASSIGN(const NvrtcProgram program, run(*nvrtc, target, input));
   return program.ptx();
 }
 
@@ -268,7 +314,7 @@ Result<Compiler::Description> NvrtcCompiler::describe(std::vector<LibraryAttempt
   if (attempts) *attempts = description.attempts;
   KILN_TRY(found);
   KILN_TRY_ASSIGN(const LoadedNvrtc* nvrtc, loaded());
-  description.version = nvrtc->version();
+  description.version = nvrtc->version_text();
   description.found_by = found->library.found_by;
   description.libraries.push_back(nvrtc->library.path().string());
   for (const SharedLibrary& builtins : nvrtc->builtins) {
@@ -277,6 +323,12 @@ Result<Compiler::Description> NvrtcCompiler::describe(std::vector<LibraryAttempt
   for (const int arch : nvrtc->archs) description.archs.push_back(fmt::format("sm_{}", arch));
   for (const std::string& function : nvrtc->api.missing) {
     description.limitations.push_back("has no " + function);
+  }
+  if (!nvrtc->version) {
+    description.limitations.emplace_back("does not say its version: its own cache may be on");
+  }
+  if (nvrtc->archs.empty()) {
+    description.limitations.emplace_back("does not list its archs: each is tried out");
   }
   return description;
 }

@@ -12,6 +12,7 @@
 namespace kiln {
 
 struct LoadedNvrtc;
+struct NvrtcTarget;
 class NvrtcProgram;
 
 // Compiles run in parallel: NVRTC is thread-safe.
@@ -38,8 +39,13 @@ class NvrtcCompiler final : public Compiler {
   // Found once, so that the key and the library that is opened later belong together.
   Result<Files> files();
   Result<const LoadedNvrtc*> loaded();
-  Answer knows(const LoadedNvrtc& nvrtc, const Arch& arch);
-  Result<NvrtcProgram> run(const LoadedNvrtc& nvrtc, const CompileInput& input);
+  // Whether it makes code for just that arch.
+  bool knows(const LoadedNvrtc& nvrtc, const std::string& arch_name);
+  // What is compiled for when `arch` is asked: itself, or PTX for the newest that it may run.
+  // Errors: unavailable, when it can run none that this NVRTC knows.
+  Result<NvrtcTarget> target_for(const LoadedNvrtc& nvrtc, const Arch& arch);
+  Result<NvrtcProgram> run(const LoadedNvrtc& nvrtc, const NvrtcTarget& target,
+                           const CompileInput& input);
 
   const LibraryQuery query_;
   const Record environment_;

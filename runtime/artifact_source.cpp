@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "jit/compile_dump.h"
 #include "runtime/nearest.h"
 
 namespace kiln {
@@ -12,10 +13,22 @@ std::uint64_t size_of(const Prepared& prepared) {
   return sizeof prepared + prepared.artifact->code.size() + prepared.artifact->log.size();
 }
 
+const std::string kPassedOver = "passed_over.";
+
+// Whether the next compiler of the chain may do what this one did not: the source is not at fault.
+bool is_no_fault_of_the_source(const Error& error) {
+  return error.code == ErrorCode::unavailable || error.code == ErrorCode::out_of_memory;
+}
+
 // What is kept beside an entry for people: it differs from compile to compile.
 std::string info_text(const Artifact& artifact) {
   Record info;
   info.add("compiler", artifact.compiler);
+  info.add("compiler_version", artifact.compiler_version);
+  if (!artifact.note.empty()) info.add("note", artifact.note);
+  for (const PassedOver& passed : artifact.passed_over) {
+    info.add(kPassedOver + passed.compiler, passed.reason);
+  }
   info.add("compile_time_ms", fmt::format("{:.1f}", artifact.compile_time_ms));
   info.add("log", artifact.log);
   return info.text();
@@ -28,6 +41,12 @@ void restore_info(Artifact& artifact, std::string_view text) {
   artifact.compile_time_ms =
       std::strtod(std::string(info->find("compile_time_ms").value_or("0")).c_str(), nullptr);
   artifact.log = info->find("log").value_or("");
+  artifact.compiler_version = info->find("compiler_version").value_or("");
+  artifact.note = info->find("note").value_or("");
+  for (const Record::Field& field : info->fields()) {
+    if (!field.name.starts_with(kPassedOver)) continue;
+    artifact.passed_over.push_back({field.name.substr(kPassedOver.size()), field.value});
+  }
 }
 
 }  // namespace
@@ -51,7 +70,7 @@ ArtifactSource::Plan ArtifactSource::plan(const CompileInput& input) const {
   for (Compiler* compiler : compilers_.chain(input.arch)) {
     auto toolchain = compiler->toolchain();
     if (!toolchain) {
-      plan.absent.push_back(std::move(toolchain).error());
+      plan.absent.push_back({std::string(compiler->name()), std::move(toolchain.error().message)});
       continue;
     }
     const Key key{plan.request_digest, toolchain->digest()};
@@ -155,27 +174,42 @@ Result<std::optional<Prepared>> ArtifactSource::find(const CompileInput& input) 
   return find_on_disk(known, input);
 }
 
+// A compiler that cannot do this, or breaks down over it, makes room for the next one.
 Result<Prepared> ArtifactSource::compile(const Plan& plan, const CompileInput& input) {
-  std::string reasons;
-  const auto add_reason = [&](std::string_view reason) {
-    reasons += (reasons.empty() ? "" : "; ") + std::string(reason);
-  };
-  for (const Error& error : plan.absent) add_reason(error.message);
+  std::vector<PassedOver> passed_over = plan.absent;
+  Error last{ErrorCode::unavailable, {}, {}};
   for (const Candidate& candidate : plan.candidates) {
-    const Answer can = candidate.compiler->can_compile(input.arch);
-    if (can) return compile_with(candidate, input);
-    add_reason(can.reason());
+    const std::string name(candidate.compiler->name());
+    if (const Answer can = candidate.compiler->can_compile(input.arch); !can) {
+      passed_over.push_back({name, can.reason()});
+      continue;
+    }
+    auto made = compile_with(candidate, input, passed_over);
+    if (made) return made;
+    last = made.error();
+    if (!is_no_fault_of_the_source(last)) {
+      counting_.add(&Counters::compile_failures);
+      return made;
+    }
+    log(LogLevel::info, fmt::format("{}: {}", input.label(), last.message));
+    passed_over.push_back({name, last.message});
+  }
+  if (!last.message.empty()) counting_.add(&Counters::compile_failures);
+  std::string reasons;
+  for (const PassedOver& passed : passed_over) {
+    reasons += (reasons.empty() ? "" : "; ") + passed.reason;
   }
   if (reasons.empty()) {
     reasons = fmt::format("this build has no compiler for {} code", name_of(input.arch.family()));
   }
-  return fail(ErrorCode::unavailable, fmt::format("cannot compile {}: {}", input.label(), reasons));
+  last.message = fmt::format("cannot compile {}: {}", input.label(), reasons);
+  return fail(std::move(last));
 }
 
 // Another process may be compiling the same key: then its result is taken from the store. A lease
 // that cannot be had, or not in time, only means that the work may be done twice.
-Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate,
-                                              const CompileInput& input) {
+Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const CompileInput& input,
+                                              const std::vector<PassedOver>& passed_over) {
   std::unique_ptr<Lease> lease;
   Store* store = options_.cache_policy == CachePolicy::read_write ? store_or_null() : nullptr;
   if (LeaseFile* leases = store ? store_.leases() : nullptr) {
@@ -193,10 +227,13 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate,
     }
   }
   auto artifact = candidate.compiler->compile(input);
-  if (!artifact) {
-    counting_.add(&Counters::compile_failures);
-    return fail(std::move(artifact).error());
+  if (options_.dump_folder) {
+    const auto dumped = dump_compile(*options_.dump_folder, candidate.compiler->name(),
+                                     candidate.record.toolchain, input, artifact);
+    if (!dumped) log_once(LogLevel::warning, dumped.error().message);
   }
+  KILN_TRY(artifact);
+  artifact->passed_over = passed_over;
   counting_.add(&Counters::compiles);
   auto store_error = store ? put(candidate, input, *artifact) : std::nullopt;
   return Prepared{std::make_shared<const Artifact>(std::move(*artifact)), input.arch,

@@ -41,7 +41,7 @@ class ArtifactSource {
     Record request;
     Digest request_digest;
     std::vector<Candidate> candidates;  // whose toolchain was found
-    std::vector<Error> absent;          // why each other one was not
+    std::vector<PassedOver> absent;     // why each other one was not
     Key flight_key() const;
   };
 
@@ -49,7 +49,8 @@ class ArtifactSource {
   std::optional<Prepared> find_on_disk(const Plan& plan, const CompileInput& input);
   std::optional<Prepared> accept(StoreLookup lookup, const CompileInput& input);
   Result<Prepared> compile(const Plan& plan, const CompileInput& input);
-  Result<Prepared> compile_with(const Candidate& candidate, const CompileInput& input);
+  Result<Prepared> compile_with(const Candidate& candidate, const CompileInput& input,
+                                const std::vector<PassedOver>& passed_over);
   std::optional<Error> put(const Candidate& candidate, const CompileInput& input,
                            const Artifact& artifact);
   Error miss(const Plan& plan, const CompileInput& input);

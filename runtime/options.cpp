@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string>
@@ -85,6 +86,35 @@ std::vector<std::filesystem::path> rocm_folders() {
   return folders;
 }
 
+// Where Python's packages may lie: the active environment, that of the python3 on the path, the
+// user's own, the machine's.
+std::vector<std::filesystem::path> python_prefixes() {
+  namespace fs = std::filesystem;
+  std::vector<fs::path> prefixes;
+  const auto add = [&](fs::path prefix) {
+    if (std::find(prefixes.begin(), prefixes.end(), prefix) == prefixes.end()) {
+      prefixes.push_back(std::move(prefix));
+    }
+  };
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"}) {
+    if (auto folder = path_variable(name)) add(*folder);
+  }
+  const std::string path = variable("PATH").value_or("");
+  for (std::size_t at = 0; at < path.size();) {
+    const std::size_t end = std::min(path.find(':', at), path.size());
+    const fs::path folder = path.substr(at, end - at);
+    at = end + 1;
+    std::error_code error;
+    if (folder.filename() != "bin" || !fs::exists(folder / "python3", error)) continue;
+    add(folder.parent_path());
+    break;
+  }
+  if (auto home = path_variable("HOME")) add(*home / ".local");
+  add("/usr/local");
+  add("/usr");
+  return prefixes;
+}
+
 CompilerSettings compiler_settings() {
   CompilerSettings settings;
   settings.nvrtc_library = path_variable("KILN_NVRTC_LIBRARY");
@@ -96,6 +126,7 @@ CompilerSettings compiler_settings() {
     if (auto folder = path_variable(name)) settings.cuda_folders.push_back(*folder);
   }
   settings.cuda_folders.emplace_back("/usr/local/cuda");
+  settings.python_prefixes = python_prefixes();
   for (const char* name : {"NVRTC_PREPEND_FLAGS", "NVRTC_APPEND_FLAGS"}) {
     if (auto value = variable(name)) settings.nvrtc_environment.add(name, *value);
   }
@@ -137,6 +168,7 @@ Result<Options> Options::from_environment() {
                                 {"warning", LogLevel::warning},
                                 {"off", LogLevel::off}},
                                options.log_level));
+  options.dump_folder = path_variable("KILN_DUMP");
   if (const auto size = variable("KILN_CACHE_SIZE")) {
     KILN_TRY_ASSIGN(options.cache_size_bytes_max, parse_size("KILN_CACHE_SIZE", *size));
   }

@@ -43,6 +43,28 @@ SourceText shape_header(const Op& op, const Shape& shape) {
   return {"kiln/shape.h", std::move(text)};
 }
 
+// The dialects that this arch is not stand in the input by their names alone: the sources include
+// them under conditions that are false here, and a change of one dialect must not change the keys
+// of the others. Were one included all the same, the compile would fail and say so.
+std::vector<SourceText> other_dialects(const Arch& arch) {
+  struct DialectFile {
+    ArchFamily family;
+    const char* name;
+  };
+  constexpr DialectFile kFiles[] = {{ArchFamily::nvidia, "kiln/dialect/cuda.h"},
+                                    {ArchFamily::amd, "kiln/dialect/hip.h"},
+                                    {ArchFamily::simt, "kiln/dialect/simt.h"},
+                                    {ArchFamily::simt, "kiln/dialect/simt_checked.h"}};
+  std::vector<SourceText> others;
+  if (arch.family() == ArchFamily::x86_64) return others;  // its sources reach no dialect
+  for (const DialectFile& file : kFiles) {
+    if (file.family == arch.family()) continue;
+    others.push_back({file.name, fmt::format("#error \"{} is no part of code for {}\"\n", file.name,
+                                             name_of(arch.family()))});
+  }
+  return others;
+}
+
 // gfx9 has wavefronts of 64; gfx10 and later run in their mode of 32.
 int warp_size_of(const Arch& arch) {
   const std::string_view base = arch.base();
@@ -86,7 +108,8 @@ Result<CompileInput> make_input(const Op& op, const Implementation& implementati
                 fmt::format("{}: its source '{}' is not among the embedded files",
                             implementation.name, implementation.source));
   }
-  std::vector<SourceText> headers{shape_header(op, shape)};
+  std::vector<SourceText> headers = other_dialects(arch);
+  headers.insert(headers.begin(), shape_header(op, shape));
   KILN_TRY_ASSIGN(std::vector<SourceText> reached, reached_headers(*source, headers));
   headers.insert(headers.end(), std::make_move_iterator(reached.begin()),
                  std::make_move_iterator(reached.end()));

@@ -6,65 +6,19 @@
 #include <algorithm>
 #include <string>
 
+#include "jit/base/include_scan.h"
 #include "templates/embedded.h"
 
 namespace kiln {
 namespace {
 
-// `text` with each comment replaced by a space, so that an #include in one is not taken for real.
-std::string without_comments(std::string_view text) {
-  std::string result;
-  result.reserve(text.size());
-  char quote = '\0';
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    const std::string_view two = text.substr(i, 2);
-    if (quote != '\0') {
-      if (c == quote || c == '\n') quote = '\0';
-      result += c;
-      if (c == '\\' && i + 1 < text.size()) result += text[++i];
-    } else if (two == "//") {
-      i = std::min(text.find('\n', i), text.size()) - 1;
-    } else if (two == "/*") {
-      const std::size_t end = text.find("*/", i + 2);
-      result += ' ';
-      i = end == std::string_view::npos ? text.size() : end + 1;
-    } else {
-      // An apostrophe within a number (1'000) opens no character.
-      const bool in_number = c == '\'' && !result.empty() && std::isalnum(result.back()) != 0;
-      if (c == '"' || (c == '\'' && !in_number)) quote = c;
-      result += c;
-    }
-  }
-  return result;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\r");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin);
-}
-
-// The NAME of a line `#include "NAME"`, else empty.
-std::string_view included_name(std::string_view line) {
-  line = trimmed(line);
-  if (!line.starts_with('#')) return {};
-  line = trimmed(line.substr(1));
-  if (!line.starts_with("include")) return {};
-  line = trimmed(line.substr(7));
-  if (!line.starts_with('"')) return {};
-  line.remove_prefix(1);
-  return line.substr(0, line.find('"'));
-}
-
+// Those of #include "NAME"; <NAME> is for the compiler's own.
 std::vector<std::string> included_names(std::string_view text) {
-  const std::string code = without_comments(text);
   std::vector<std::string> names;
-  for (std::size_t begin = 0; begin < code.size();) {
-    const std::size_t end = std::min(code.find('\n', begin), code.size());
-    const std::string_view name = included_name(std::string_view(code).substr(begin, end - begin));
-    if (!name.empty()) names.emplace_back(name);
-    begin = end + 1;
+  for (const NamedFile& named : files_named_in(text)) {
+    const std::string_view quoted = named.quoted();
+    if (named.by != NamedBy::include || !quoted.starts_with('"') || quoted.size() < 3) continue;
+    names.emplace_back(quoted.substr(1, quoted.size() - 2));
   }
   return names;
 }

@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tools/install.sh
+tools/fetch_nvrtc.sh
 # install.sh brings these, so a test that cannot find one has failed and is not skipped.
 export KILN_REQUIRE_COMPILERS=llvm
 # LeakSanitizer crashes on the thread-local storage of libraries that were opened and closed.

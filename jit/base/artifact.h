@@ -39,13 +39,23 @@ struct EntryPoint {
   friend bool operator==(const EntryPoint&, const EntryPoint&) = default;
 };
 
+// A compiler of the chain that was asked before, and why it did not make the artifact.
+struct PassedOver {
+  std::string compiler;
+  std::string reason;
+  friend bool operator==(const PassedOver&, const PassedOver&) = default;
+};
+
 struct Artifact {
   CodeFormat format = CodeFormat::cubin;
   Bytes code;
   std::vector<EntryPoint> entries;  // in the order of CompileInput::name_expressions
 
   // How it came about. Not part of the stored bytes: it differs from compile to compile.
-  std::string compiler;  // "nvrtc"
+  std::string compiler;          // "nvrtc"
+  std::string compiler_version;  // "13.0"
+  std::string note;              // what is not as asked for: "PTX for sm_121: ..."
+  std::vector<PassedOver> passed_over;
   double compile_time_ms = 0;
   std::string log;
 

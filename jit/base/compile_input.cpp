@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "jit/base/include_scan.h"
+
 namespace kiln {
 namespace {
 
@@ -40,44 +42,15 @@ Result<void> check_no_file(const SourceText& source) {
   return {};
 }
 
-std::string_view trim_start(std::string_view text) {
-  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
-  return text;
-}
-
-// What the #include or the __has_include operators of this line name, each up to the line's end.
-std::vector<std::string_view> files_named_on(std::string_view line) {
-  line = trim_start(line);
-  if (!line.starts_with('#')) return {};
-  line = trim_start(line.substr(1));
-  for (const std::string_view directive : {"include_next", "include", "import", "embed"}) {
-    if (line.starts_with(directive)) return {trim_start(line.substr(directive.size()))};
-  }
-  std::vector<std::string_view> found;
-  for (const std::string_view operation : {"__has_include", "__has_embed"}) {
-    for (std::size_t at = line.find(operation); at != std::string_view::npos;
-         at = line.find(operation, at + 1)) {
-      const std::string_view after = trim_start(line.substr(at + operation.size()));
-      // "defined(__has_include)" names no file.
-      if (after.starts_with('(')) found.push_back(trim_start(after.substr(1)));
-    }
-  }
-  return found;
-}
-
 Result<void> check_includes(const SourceText& source) {
-  std::string_view rest = source.text;
-  for (int number = 1; !rest.empty(); ++number) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    for (const std::string_view named : files_named_on(line)) {
-      const bool quoted = named.starts_with('"') || named.starts_with('<');
-      if (quoted && !named.substr(1).starts_with('/')) continue;
-      return fail(ErrorCode::invalid_argument,
-                  fmt::format("'{}' line {} includes {}, which may be a file outside the key; give "
-                              "the header along with the source and include it by its name",
-                              source.name, number, named));
-    }
+  for (const NamedFile& named : files_named_in(source.text)) {
+    const std::string_view quoted = named.quoted();
+    if (!quoted.empty() && !quoted.substr(1).starts_with('/')) continue;
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("'{}' line {} includes {}, which may be a file outside the key; give "
+                            "the header along with the source and include it by its name",
+                            source.name, named.line,
+                            named.text.empty() ? "by way of a macro" : named.text));
   }
   return {};
 }

@@ -3,9 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+
+#include "jit/base/elf.h"
 
 namespace kiln {
 namespace {
@@ -62,6 +65,30 @@ std::optional<LibraryLocation> find_in(const SearchFolder& folder, const Library
   return std::nullopt;
 }
 
+// lib/python3.11/site-packages, Debian's lib/python3/dist-packages, and what wheels add below.
+std::optional<LibraryLocation> find_in_wheels(const fs::path& prefix, const LibraryQuery& query,
+                                              std::vector<LibraryAttempt>* attempts) {
+  std::vector<fs::path> packages;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(prefix / "lib", error)) {
+    if (!entry.path().filename().string().starts_with("python3")) continue;
+    for (const char* name : {"site-packages", "dist-packages"}) {
+      if (fs::is_directory(entry.path() / name, error)) packages.push_back(entry.path() / name);
+    }
+  }
+  if (packages.empty()) {
+    note(attempts, (prefix / "lib/python3*/site-packages").string(), "not there");
+  }
+  std::sort(packages.rbegin(), packages.rend());
+  for (const fs::path& folder : packages) {
+    for (const std::string& wheel : query.wheel_folders) {
+      const SearchFolder place{folder / wheel, (folder / wheel).string()};
+      if (auto found = find_in(place, query, attempts)) return found;
+    }
+  }
+  return std::nullopt;
+}
+
 Result<LibraryLocation> find_override(const LibraryQuery& query,
                                       std::vector<LibraryAttempt>* attempts) {
   if (auto full = resolve(*query.override_path)) {
@@ -99,13 +126,49 @@ Result<LibraryLocation> find_library(const LibraryQuery& query,
   for (const fs::path& folder : query.folders) {
     if (auto found = find_in({folder, folder.string()}, query, attempts)) return std::move(*found);
   }
+  for (const fs::path& prefix : query.python_prefixes) {
+    if (auto found = find_in_wheels(prefix, query, attempts)) return std::move(*found);
+  }
   std::string places = "on the loader's path";
   for (const auto* folders : {&query.near_folders, &query.folders}) {
     for (const fs::path& folder : *folders) places += ", in " + folder.string();
   }
+  if (!query.python_prefixes.empty()) places += ", in Python's wheels";
   return fail(ErrorCode::unavailable,
               fmt::format("{} is not on this machine (looked for {} {}): {}", query.what,
                           fmt::join(query.sonames, ", "), places, query.how_to_get));
+}
+
+Result<std::vector<fs::path>> find_needed(const fs::path& file,
+                                          const std::vector<std::string>& prefixes,
+                                          const std::string& how_to_get) {
+  KILN_TRY_ASSIGN(const ElfDependencies dependencies, library_dependencies(file));
+  std::vector<fs::path> found;
+  for (const std::string& soname : dependencies.needed) {
+    const bool wanted = std::any_of(prefixes.begin(), prefixes.end(),
+                                    [&](const auto& prefix) { return soname.starts_with(prefix); });
+    if (!wanted) continue;
+    LibraryQuery query;
+    query.what = soname;
+    query.sonames = {soname};
+    query.near_folders = dependencies.run_path;
+    query.how_to_get = how_to_get;
+    KILN_TRY_ASSIGN(LibraryLocation library, find_library(query));
+    found.push_back(std::move(library.path));
+  }
+  return found;
+}
+
+std::vector<fs::path> find_beside(const fs::path& library, std::string_view prefix) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (const auto& file : fs::directory_iterator(library.parent_path(), error)) {
+    if (!file.path().filename().string().starts_with(prefix)) continue;
+    if (auto full = resolve(file.path())) found.push_back(std::move(*full));
+  }
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
 }
 
 namespace {

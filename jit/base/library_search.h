@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jit/base/result.h"
@@ -22,7 +23,11 @@ struct LibraryQuery {
   // LD_LIBRARY_PATH and before its cache.
   std::vector<std::filesystem::path> near_folders;
   std::vector<std::filesystem::path> folders;  // vendor folders, searched after the loader's path
-  std::string how_to_get;                      // "install ...", ends the error message
+  // Python installations ("/usr/local", a virtual environment), and the folders below their
+  // site-packages where a vendor's wheel puts its libraries; searched last.
+  std::vector<std::filesystem::path> python_prefixes;
+  std::vector<std::string> wheel_folders;  // "nvidia/cu13/lib"
+  std::string how_to_get;                  // "install ...", ends the error message
 };
 
 struct LibraryLocation {
@@ -37,11 +42,22 @@ struct LibraryAttempt {
 };
 
 // Order: the override alone if there is one, else LD_LIBRARY_PATH, `query.near_folders`, the
-// loader's cache (/etc/ld.so.cache), the system folders, then `query.folders`.
+// loader's cache (/etc/ld.so.cache), the system folders, `query.folders`, then Python's wheels.
 // Errors: unavailable, naming every place tried and `how_to_get`.
 // `attempts`, if given, receives each place tried.
 Result<LibraryLocation> find_library(const LibraryQuery& query,
                                      std::vector<LibraryAttempt>* attempts = nullptr);
+
+// The libraries that `file` names as needed and whose soname begins with one of `prefixes`, where
+// the loader will find them. Errors: those of find_library; unavailable, when `file` is no ELF.
+Result<std::vector<std::filesystem::path>> find_needed(const std::filesystem::path& file,
+                                                       const std::vector<std::string>& prefixes,
+                                                       const std::string& how_to_get);
+
+// The files beside `library` whose name begins with `prefix`, sorted, symbolic links resolved;
+// names that only link to another count once.
+std::vector<std::filesystem::path> find_beside(const std::filesystem::path& library,
+                                               std::string_view prefix);
 
 // Where the loader's cache says that `soname` is.
 std::optional<std::filesystem::path> find_in_loader_cache(

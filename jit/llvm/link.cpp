@@ -48,7 +48,7 @@ bool host_provides(std::string_view symbol) {
 }
 
 // Found out here and not when the kernel is loaded, perhaps on another machine.
-Result<void> check_undefined(std::string_view object) {
+Result<void> check_undefined(std::string_view object, KilnLlvmFamily family) {
   auto file = llvm::object::ObjectFile::createObjectFile(
       llvm::MemoryBufferRef(llvm::StringRef(object), "kernel.o"));
   if (!file) return fail(ErrorCode::internal, llvm::toString(file.takeError()));
@@ -57,15 +57,18 @@ Result<void> check_undefined(std::string_view object) {
     const auto flags = llvm::cantFail(symbol.getFlags());
     if (!(flags & llvm::object::SymbolRef::SF_Undefined)) continue;
     const std::string name = llvm::cantFail(symbol.getName()).str();
-    if (name.empty() || name == "_GLOBAL_OFFSET_TABLE_" || host_provides(name)) continue;
+    if (name.empty() || name == "_GLOBAL_OFFSET_TABLE_") continue;
+    if (family == kKilnLlvmX86 && host_provides(name)) continue;
     missing += (missing.empty() ? "'" : ", '") + name + "'";
   }
   if (missing.empty()) return {};
   return fail(ErrorCode::compile_failed,
-              fmt::format("the kernel uses {}, which nothing provides: a CPU kernel is linked "
-                          "against no library and may call memcpy and its like and the C math "
-                          "functions only",
-                          missing));
+              fmt::format("the kernel uses {}, which nothing provides: a kernel is linked against "
+                          "no library and may call {}",
+                          missing,
+                          family == kKilnLlvmX86
+                              ? "memcpy and its like and the C math functions only"
+                              : "its own functions only; Kiln's dialect brings the math"));
 }
 
 tl::unexpected<Error> system_failure(const char* call) {
@@ -161,15 +164,20 @@ std::shared_mutex& llvm_globals() {
   return *mutex;
 }
 
-Result<std::string> link_shared_object(std::string_view object, KilnLlvmDebug debug) {
-  KILN_TRY(check_undefined(object));
+Result<std::string> link_object(std::string_view object, KilnLlvmFamily family,
+                                KilnLlvmDebug debug) {
+  KILN_TRY(check_undefined(object, family));
   KILN_TRY_ASSIGN(const Fd input, memory_file("kernel.o", object));
   KILN_TRY_ASSIGN(const auto output, OutputPipe::create());
   const std::string input_path = path_of(input);
   const std::string output_path = output->path();
-  std::vector<const char*> arguments{"ld.lld", "-m", "elf_x86_64"};
-  arguments.insert(arguments.end(), std::begin(kLinkOptions), std::end(kLinkOptions));
-  if (debug == kKilnLlvmNoDebug) arguments.push_back(kStripOption);
+  std::vector<const char*> arguments{"ld.lld"};
+  if (family == kKilnLlvmAmdGpu) {
+    arguments.insert(arguments.end(), std::begin(kLinkAmdGpuOptions), std::end(kLinkAmdGpuOptions));
+  } else {
+    arguments.insert(arguments.end(), std::begin(kLinkX86Options), std::end(kLinkX86Options));
+    if (debug == kKilnLlvmNoDebug) arguments.push_back(kStripOption);
+  }
   arguments.insert(arguments.end(), {"--threads=1", "-o", output_path.c_str(), input_path.c_str()});
   std::string log;
   if (auto linked = run_lld(arguments, log); !linked) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From an object file to a shared object, by lld as a library.
+// From an object file to a shared object or a code object, by lld as a library.
 #pragma once
 
 #include <shared_mutex>
@@ -15,11 +15,12 @@ namespace kiln {
 // link. Code generation holds this shared, a link holds it alone.
 std::shared_mutex& llvm_globals();
 
-// The shared object needs no other library; only the memory functions that compilers call by
-// themselves and the C math functions may be left to the process that loads it.
+// The result needs no other library. On x86-64 the memory functions that compilers call by
+// themselves and the C math functions may be left to the process that loads it; on AMDGPU nothing.
 // Any thread that does not hold llvm_globals(), which this takes; so links come one after the
 // other, as lld's own globals demand. Errors: compile_failed, naming what nothing provides, or with
 // lld's words.
-Result<std::string> link_shared_object(std::string_view object, KilnLlvmDebug debug);
+Result<std::string> link_object(std::string_view object, KilnLlvmFamily family,
+                                KilnLlvmDebug debug);
 
 }  // namespace kiln

@@ -33,7 +33,7 @@ clang::BackendAction action_of(KilnLlvmOutput output) {
       return clang::Backend_EmitLL;
     case kKilnLlvmAssembly:
       return clang::Backend_EmitAssembly;
-    case kKilnLlvmSharedObject:
+    case kKilnLlvmLinked:
       break;
   }
   return clang::Backend_EmitObj;
@@ -44,8 +44,8 @@ Result<void> compile_to(const KilnLlvmRequest& request, const KilnLlvmReply& rep
   KILN_TRY_ASSIGN(const auto unit, TranslationUnit::parse(request));
   KILN_TRY_ASSIGN(std::string bytes, unit->emit(action_of(request.output)));
   generating.unlock();
-  if (request.output == kKilnLlvmSharedObject) {
-    KILN_TRY_ASSIGN(bytes, link_shared_object(bytes, request.debug));
+  if (request.output == kKilnLlvmLinked) {
+    KILN_TRY_ASSIGN(bytes, link_object(bytes, request.target.family, request.debug));
   }
   for (const std::string& symbol : unit->symbols()) reply.symbol(reply.context, text_of(symbol));
   reply.output(reply.context, text_of(bytes));
@@ -61,6 +61,11 @@ void initialize_llvm() {
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
     LLVMInitializeX86AsmParser();
+    LLVMInitializeAMDGPUTargetInfo();
+    LLVMInitializeAMDGPUTarget();
+    LLVMInitializeAMDGPUTargetMC();
+    LLVMInitializeAMDGPUAsmPrinter();
+    LLVMInitializeAMDGPUAsmParser();
   });
 }
 

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-constexpr unsigned kKilnLlvmAbiVersion = 2;
+constexpr unsigned kKilnLlvmAbiVersion = 3;
 
 // Bytes that belong to the caller and live for the length of the call.
 struct KilnText {
@@ -32,8 +32,8 @@ enum KilnLlvmStatus : unsigned {
 };
 
 enum KilnLlvmOutput : unsigned {
-  kKilnLlvmSharedObject = 0,
-  kKilnLlvmIr = 1,  // LLVM IR after optimization
+  kKilnLlvmLinked = 0,  // x86-64: a shared object; AMDGPU: a code object
+  kKilnLlvmIr = 1,      // LLVM IR after optimization
   kKilnLlvmAssembly = 2,
 };
 
@@ -44,9 +44,15 @@ enum KilnLlvmDebug : unsigned {
   kKilnLlvmSteps = 2,  // not optimized: every line and variable for a debugger
 };
 
+enum KilnLlvmFamily : unsigned {
+  kKilnLlvmX86 = 0,
+  kKilnLlvmAmdGpu = 1,  // the source is HIP
+};
+
 struct KilnLlvmTarget {
-  KilnText cpu;           // "x86-64-v4"
-  KilnTextList features;  // "avx512bf16": added to those of `cpu`
+  KilnLlvmFamily family;
+  KilnText cpu;           // "x86-64-v4", "gfx942"
+  KilnTextList features;  // "+avx512bf16", "-xnack": change those of `cpu`
 };
 
 struct KilnLlvmRequest {

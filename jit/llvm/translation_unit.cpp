@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jit/llvm/translation_unit.h"
 
+#include <clang/Basic/TargetID.h>
 #include <clang/Basic/TargetInfo.h>
 #include <clang/CodeGen/CodeGenAction.h>
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 
 #include "jit/llvm/cc1_options.h"
 #include "jit/llvm/entry_points.h"
+#include "jit/llvm/hip_prelude.h"
 #include "jit/llvm/text_view.h"
 
 namespace kiln {
@@ -21,10 +23,17 @@ namespace {
 // Strings first, pointers to them later: a growing vector moves its strings.
 std::vector<std::string> cc1_arguments(const KilnLlvmTarget& target) {
   std::vector<std::string> arguments(std::begin(kCc1Options), std::end(kCc1Options));
+  if (target.family == kKilnLlvmAmdGpu) {
+    arguments.insert(arguments.end(), std::begin(kCc1AmdGpuOptions), std::end(kCc1AmdGpuOptions));
+    arguments.emplace_back(view(target.cpu).ends_with("-generic") ? kGenericCodeObjectOption
+                                                                  : kCodeObjectOption);
+  } else {
+    arguments.insert(arguments.end(), std::begin(kCc1X86Options), std::end(kCc1X86Options));
+  }
   arguments.insert(arguments.end(), {"-target-cpu", std::string(view(target.cpu))});
   for (std::size_t i = 0; i < target.features.count; ++i) {
     arguments.insert(arguments.end(),
-                     {"-target-feature", fmt::format("+{}", view(target.features.items[i]))});
+                     {"-target-feature", std::string(view(target.features.items[i]))});
   }
   return arguments;
 }
@@ -54,17 +63,37 @@ Result<void> add_file(llvm::vfs::InMemoryFileSystem& files, std::string_view nam
               fmt::format("two sources are named '{}', or it is the folder of another one", name));
 }
 
+// "gfx942:sramecc+:xnack-": clang's own front door checks it, which -cc1 passes by.
+Result<void> check_target_id(const KilnLlvmTarget& target) {
+  std::string id(view(target.cpu));
+  for (std::size_t i = 0; i < target.features.count; ++i) {
+    const std::string_view feature = view(target.features.items[i]);
+    id += fmt::format(":{}{}", feature.substr(1), feature.front());
+  }
+  const llvm::Triple triple("amdgcn-amd-amdhsa");
+  llvm::StringMap<bool> features;
+  if (clang::parseTargetID(triple, id, &features)) return {};
+  const bool knows_processor =
+      clang::parseTargetID(triple, view(target.cpu), &features).has_value();
+  return fail(
+      ErrorCode::unavailable,
+      fmt::format("LLVM {} does not know {}{}", LLVM_VERSION_STRING, id,
+                  knows_processor ? fmt::format(", only {} without that", view(target.cpu)) : ""));
+}
+
 // The processor itself is clang's to refuse; features that it does not know it would ignore.
 Result<void> check_features(clang::CompilerInstance& clang, const KilnLlvmTarget& target,
                             const std::string& log) {
+  if (target.family == kKilnLlvmAmdGpu) KILN_TRY(check_target_id(target));
   if (!clang.createTarget()) {
     return fail(ErrorCode::unavailable,
                 fmt::format("LLVM {} does not know the processor '{}'", LLVM_VERSION_STRING,
                             view(target.cpu)),
                 log);
   }
+  if (target.family == kKilnLlvmAmdGpu) return {};
   for (std::size_t i = 0; i < target.features.count; ++i) {
-    const std::string_view feature = view(target.features.items[i]);
+    const std::string_view feature = view(target.features.items[i]).substr(1);
     if (clang.getTarget().isValidFeatureName(feature)) continue;
     return fail(ErrorCode::unavailable, fmt::format("LLVM {} does not know the x86-64 feature '{}'",
                                                     LLVM_VERSION_STRING, feature));
@@ -130,7 +159,8 @@ Result<std::unique_ptr<TranslationUnit>> TranslationUnit::parse(const KilnLlvmRe
   if (!unit->module_) {
     return fail(ErrorCode::compile_failed, "clang reports errors", unit->log_);
   }
-  KILN_TRY_ASSIGN(unit->symbols_, export_entry_points(*unit->module_, request.name_expressions));
+  KILN_TRY_ASSIGN(unit->symbols_, export_entry_points(*unit->module_, request.name_expressions,
+                                                      request.target.family));
   return unit;
 }
 
@@ -138,14 +168,18 @@ Result<void> TranslationUnit::read_source(const KilnLlvmRequest& request) {
   auto* files = new llvm::vfs::InMemoryFileSystem;
   files_ = files;
   files->setCurrentWorkingDirectory("/");
-  const std::string source =
-      std::string(view(request.source.text)) + entry_point_text(request.name_expressions);
+  const std::string source = std::string(view(request.source.text)) +
+                             entry_point_text(request.name_expressions, request.target.family);
   KILN_TRY(add_file(*files, view(request.source.name), source));
   for (std::size_t i = 0; i < request.header_count; ++i) {
     KILN_TRY(add_file(*files, view(request.headers[i].name), view(request.headers[i].text)));
   }
   auto arguments = cc1_arguments(request.target);
   add_debug_options(arguments, request.debug);
+  if (request.target.family == kKilnLlvmAmdGpu) {
+    KILN_TRY(add_file(*files, kHipPreludeName, kHipPrelude));
+    arguments.insert(arguments.end(), {"-include", kHipPreludeName});
+  }
   for (std::size_t i = 0; i < request.options.count; ++i) {
     arguments.emplace_back(view(request.options.items[i]));
   }

@@ -51,11 +51,40 @@ TEST(PtxasLog, OtherTextSaysNothing) {
   EXPECT_EQ(found.at("f").registers, std::nullopt);
 }
 
-TEST(FirstErrorLine, IsTheFirstThatReportsOne) {
-  EXPECT_EQ(first_error_line("a.cu(1): warning: x\na.cu(2): error: y\na.cu(3): error: z\n"),
-            "a.cu(2): error: y");
-  EXPECT_EQ(first_error_line("something else\nmore"), "something else");
-  EXPECT_EQ(first_error_line(""), "");
+using Errors = std::vector<CompilerError>;
+
+TEST(ErrorsIn, EachCompilersFormOfAPlace) {
+  EXPECT_EQ(errors_in("kernels/a.cu(12): error: identifier \"x\" is undefined\n"
+                      "    int y = x;\n            ^\n\n1 error detected\n"),
+            (Errors{{"kernels/a.cu:12", "identifier \"x\" is undefined"}}));
+  EXPECT_EQ(
+      errors_in("a.h(3): error #20: identifier is undefined\n"
+                "a.h(4): catastrophic error: cannot open source file \"b.h\"\n"),
+      (Errors{{"a.h:3", "identifier is undefined"}, {"a.h:4", "cannot open source file \"b.h\""}}));
+  EXPECT_EQ(errors_in("./kiln/a.h:3:13: error: use of undeclared identifier 'x'\n"
+                      "a.cc:7: warning: error prone\n"
+                      "a.cc:9:1: fatal error: 'b.h' file not found\n"),
+            (Errors{{"kiln/a.h:3", "use of undeclared identifier 'x'"},
+                    {"a.cc:9", "'b.h' file not found"}}));
+  EXPECT_EQ(errors_in("error: unknown argument '-x'\n"), (Errors{{"", "unknown argument '-x'"}}));
+  EXPECT_EQ(errors_in("nvrtc: error: invalid value for --std\nptxas fatal   : Unresolved f\n"),
+            (Errors{{"", "nvrtc: error: invalid value for --std"},
+                    {"", "ptxas fatal   : Unresolved f"}}));
+  EXPECT_EQ(errors_in("ptxas application ptx input, line 23; error   : Not a name\n"),
+            (Errors{{"", "ptxas application ptx input, line 23; error   : Not a name"}}));
+  EXPECT_EQ(errors_in("a.cu(1): warning #1: errors may follow\n2 errors detected\n"), Errors{});
+}
+
+TEST(FailureMessage, NamesTheCompilerTheKernelAndTheFirstErrors) {
+  EXPECT_EQ(failure_message("NVRTC 13.0", "op/i H=8 sm_90a", "a.cu(1): error: x\n", "status 6"),
+            "NVRTC 13.0 cannot compile op/i H=8 sm_90a: a.cu:1: x");
+  EXPECT_EQ(failure_message("c", "l",
+                            "a:1: error: p\na:2: error: q\na:3: error: r\n"
+                            "a:4: error: s\na:5: error: t\n",
+                            ""),
+            "c cannot compile l: a:1: p; a:2: q; a:3: r; and 2 more");
+  EXPECT_EQ(failure_message("c", "l", "", "status 6"), "c cannot compile l: status 6");
+  EXPECT_EQ(failure_message("c", "l", "odd words\nmore", ""), "c cannot compile l: odd words");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -38,13 +39,21 @@ inline bool is_required(const std::string& name) {
   return list && ("," + std::string(list) + ",").find("," + name + ",") != std::string::npos;
 }
 
+inline Compiler* find_compiler(const std::vector<Compiler*>& chain, std::string_view name) {
+  for (Compiler* compiler : chain) {
+    if (compiler->name() == name) return compiler;
+  }
+  return chain.front();
+}
+
 // A test of one compiler: skipped with the loader's own reason where it is missing, failed where
 // KILN_REQUIRE_COMPILERS says that it must be there.
 class CompilerTest : public testing::Test {
  protected:
-  explicit CompilerTest(std::string_view arch_name)
+  // The compiler of that name in the arch's chain, or the first of the chain.
+  explicit CompilerTest(std::string_view arch_name, std::string_view compiler_name = {})
       : compilers_(settings_from_environment()),
-        compiler_(*compilers_.chain(arch(arch_name)).front()) {}
+        compiler_(*find_compiler(compilers_.chain(arch(arch_name)), compiler_name)) {}
 
   void SetUp() override {
     const auto described = compiler_.describe();
@@ -56,6 +65,14 @@ class CompilerTest : public testing::Test {
   Compilers compilers_;
   Compiler& compiler_;
 };
+
+// An arch as the name of a parameterized test: "gfx90a:sramecc+:xnack-" is gfx90a_sramecc1_xnack0.
+inline std::string test_name(std::string name) {
+  std::replace(name.begin(), name.end(), ':', '_');
+  std::replace(name.begin(), name.end(), '+', '1');
+  std::replace(name.begin(), name.end(), '-', '0');
+  return name;
+}
 
 // The words that an error shows a person, for failure messages.
 template <class T>

@@ -2,7 +2,7 @@
 // What only a fresh process shows of hipRTC.
 #include <gtest/gtest.h>
 
-#include "tests/jit/hiprtc_sample.h"
+#include "tests/jit/gpu_sample.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_folder.h"
 

@@ -3,13 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/jit/hiprtc_sample.h"
+#include "tests/jit/gpu_sample.h"
 
 namespace kiln::test {
 namespace {
 
 CompileInput with(const std::string& text, std::vector<SourceText> headers) {
-  CompileInput input = hiprtc_sample("gfx90a");
+  CompileInput input = gpu_sample("gfx90a");
   input.source.text = text;
   input.headers = std::move(headers);
   return input;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "tests/jit/hiprtc_sample.h"
+#include "tests/jit/gpu_sample.h"
 
 namespace kiln::test {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 class HiprtcArch : public Hiprtc, public testing::WithParamInterface<const char*> {};
 
 TEST_P(HiprtcArch, CompilesToACodeObjectWithNamesAndResources) {
-  const CompileInput input = hiprtc_sample(GetParam());
+  const CompileInput input = gpu_sample(GetParam());
   ASSERT_TRUE(compiler_.can_compile(input.arch)) << compiler_.can_compile(input.arch).reason();
   const auto artifact = compiler_.compile(input);
   ASSERT_TRUE(artifact) << words_of(artifact);
@@ -39,7 +39,7 @@ TEST_P(HiprtcArch, CompilesToACodeObjectWithNamesAndResources) {
 
 // What the dialect layer relies on: wavefronts of 64 on gfx9, of 32 from gfx10 on.
 TEST_P(HiprtcArch, WavefrontSize) {
-  CompileInput input = hiprtc_sample(GetParam());
+  CompileInput input = gpu_sample(GetParam());
   const int expected = input.arch.base().starts_with("gfx9") ? 64 : 32;
   input.source.text += "static_assert(__AMDGCN_WAVEFRONT_SIZE == EXPECTED, \"\");";
   input.options.push_back("-DEXPECTED=" + std::to_string(expected));
@@ -51,20 +51,14 @@ TEST_P(HiprtcArch, WavefrontSize) {
 
 INSTANTIATE_TEST_SUITE_P(Chips, HiprtcArch,
                          testing::Values("gfx90a", "gfx908", "gfx1030", "gfx90a:sramecc+:xnack-"),
-                         [](const auto& chip) {
-                           std::string name = chip.param;
-                           std::replace(name.begin(), name.end(), ':', '_');
-                           std::replace(name.begin(), name.end(), '+', '1');
-                           std::replace(name.begin(), name.end(), '-', '0');
-                           return name;
-                         });
+                         [](const auto& chip) { return test_name(chip.param); });
 
 TEST_F(Hiprtc, OptionsAndHeadersReachTheCode) {
-  const auto base = compiler_.compile(hiprtc_sample("gfx90a"));
-  CompileInput other = hiprtc_sample("gfx90a");
+  const auto base = compiler_.compile(gpu_sample("gfx90a"));
+  CompileInput other = gpu_sample("gfx90a");
   other.options[0] = "-DSCALE=5.0f";
   const auto scaled = compiler_.compile(other);
-  other = hiprtc_sample("gfx90a");
+  other = gpu_sample("gfx90a");
   other.headers[0].text = "constexpr int kTile = 32;";
   const auto smaller = compiler_.compile(other);
   ASSERT_TRUE(base && scaled && smaller);
@@ -75,7 +69,7 @@ TEST_F(Hiprtc, OptionsAndHeadersReachTheCode) {
 // hipRTC works in a folder with a random name, which must not get into the code: not by __FILE__,
 // and not by the suffix that static variables get.
 TEST_F(Hiprtc, NoNameOfATemporaryFolderIsInTheCode) {
-  CompileInput input = hiprtc_sample("gfx90a");
+  CompileInput input = gpu_sample("gfx90a");
   input.headers[0].text += "\n__device__ const char* header_name() { return __FILE__; }";
   input.source.text += R"(
 static __device__ int hidden;
@@ -97,7 +91,7 @@ __global__ void names(const char** out) {
 }
 
 TEST_F(Hiprtc, SpillsAreReported) {
-  CompileInput input = hiprtc_sample("gfx90a");
+  CompileInput input = gpu_sample("gfx90a");
   input.source.text = R"(
 __attribute__((amdgpu_num_vgpr(24))) __global__ void spill(float* p, int n) {
   float a[64];
@@ -118,7 +112,7 @@ __attribute__((amdgpu_num_vgpr(24))) __global__ void spill(float* p, int n) {
 }
 
 TEST_F(Hiprtc, ThreadsGetTheCodeThatOneGets) {
-  const auto alone = compiler_.compile(hiprtc_sample("gfx90a"));
+  const auto alone = compiler_.compile(gpu_sample("gfx90a"));
   ASSERT_TRUE(alone) << words_of(alone);
   constexpr int kThreads = 8;
   constexpr int kRounds = 3;
@@ -130,7 +124,7 @@ TEST_F(Hiprtc, ThreadsGetTheCodeThatOneGets) {
     Compiler& compiler = thread % 2 == 0 ? compiler_ : *own.chain(arch("gfx90a")).front();
     for (int round = 0; round < kRounds; ++round) {
       const int i = thread * kRounds + round;
-      CompileInput input = hiprtc_sample("gfx90a");
+      CompileInput input = gpu_sample("gfx90a");
       if (!is_good(i)) input.source.text += "__global__ void bad() { undeclared = 1; }";
       (void)compiler.can_compile(arch("gfx90a:xnack-"));
       made[static_cast<std::size_t>(i)] = compiler.compile(input);
@@ -149,7 +143,7 @@ TEST_F(Hiprtc, ThreadsGetTheCodeThatOneGets) {
 
 TEST_F(Hiprtc, EmitsNoText) {
   for (const char* kind : {"ptx", "llvm", "asm", ""}) {
-    const auto text = compiler_.emit(hiprtc_sample("gfx90a"), kind);
+    const auto text = compiler_.emit(gpu_sample("gfx90a"), kind);
     ASSERT_FALSE(text);
     EXPECT_EQ(text.error().code, ErrorCode::invalid_argument);
     EXPECT_NE(text.error().message.find("disassemble"), std::string::npos) << text.error().message;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/jit/llvm_sample.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_folder.h"
 
 namespace kiln::test {
@@ -19,6 +20,15 @@ std::string compile_error_with_plugin(const std::filesystem::path& plugin) {
   return artifact.error().message;
 }
 
+TEST_F(Llvm, ThePluginExportsItsEntryAndNothingElse) {
+  const auto description = compiler_.describe();
+  ASSERT_TRUE(description) << words_of(description);
+  const ProcessResult result = run_process({"/usr/bin/env", "nm", "-D", "--defined-only",
+                                            "--format=just-symbols", description->libraries[0]});
+  if (result.exit_code != 0) GTEST_SKIP() << "no nm here: " << result.err;
+  EXPECT_EQ(result.out, "kiln_llvm_plugin\n");
+}
+
 TEST(LlvmPlugin, OfAnotherVersionIsRefused) {
   const std::string message = compile_error_with_plugin(KILN_LLVM_OF_ANOTHER_VERSION);
   EXPECT_NE(message.find("build both from one source"), std::string::npos) << message;
@@ -29,7 +39,7 @@ TEST(LlvmPlugin, WhatIsNoPluginIsRefused) {
   const TempFolder folder;
   const std::string message = compile_error_with_plugin(folder.write("text.so", "not ELF"));
   EXPECT_NE(message.find("is not a 64-bit ELF library"), std::string::npos) << message;
-  const std::string other = compile_error_with_plugin(KILN_NVRTC_LACKING_REQUIRED);
+  const std::string other = compile_error_with_plugin(KILN_STUBS "/nvrtc-12.9/libnvrtc.so");
   EXPECT_NE(other.find("kiln_llvm_plugin"), std::string::npos) << other;
 }
 

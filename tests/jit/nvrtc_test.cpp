@@ -3,37 +3,13 @@
 
 #include <algorithm>
 
-#include "tests/jit/compilers_for_test.h"
+#include "tests/jit/gpu_sample.h"
 #include "tests/support/temp_folder.h"
 
 namespace kiln::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kSource = R"(#include "kiln/tile.h"
-namespace kiln {
-template <int N>
-__global__ void reverse(float* values) {
-  __shared__ float tile[kTile * N];
-  tile[threadIdx.x] = values[threadIdx.x];
-  __syncthreads();
-  values[threadIdx.x] = tile[kTile * N - 1 - threadIdx.x] * SCALE;
-}
-}  // namespace kiln
-extern "C" __global__ void plain(int* value) { *value = 1; }
-)";
-
-CompileInput sample(std::string_view name) {
-  return {"reverse",
-          "reverse/simple",
-          {},
-          arch(name),
-          {"reverse/simple.cu", kSource},
-          {{"kiln/tile.h", "constexpr int kTile = 64;"}},
-          {"kiln::reverse<2>", "plain", "&kiln::reverse<4>"},
-          {"-DSCALE=3.0f", "-std=c++17"}};
-}
 
 class Nvrtc : public CompilerTest {
  protected:
@@ -43,7 +19,7 @@ class Nvrtc : public CompilerTest {
 class NvrtcArch : public Nvrtc, public testing::WithParamInterface<const char*> {};
 
 TEST_P(NvrtcArch, CompilesToMachineCodeWithNamesAndResources) {
-  const CompileInput input = sample(GetParam());
+  const CompileInput input = gpu_sample(GetParam());
   if (const Answer can = compiler_.can_compile(input.arch); !can) GTEST_SKIP() << can.reason();
   const auto artifact = compiler_.compile(input);
   ASSERT_TRUE(artifact) << words_of(artifact);
@@ -73,18 +49,18 @@ INSTANTIATE_TEST_SUITE_P(Chips, NvrtcArch, testing::Values("sm_80", "sm_90a", "s
                          [](const auto& chip) { return std::string(chip.param); });
 
 TEST_F(Nvrtc, TheSameInputGivesTheSameCode) {
-  const auto first = compiler_.compile(sample("sm_80"));
-  const auto second = compiler_.compile(sample("sm_80"));
+  const auto first = compiler_.compile(gpu_sample("sm_80"));
+  const auto second = compiler_.compile(gpu_sample("sm_80"));
   ASSERT_TRUE(first && second) << words_of(first) << words_of(second);
   EXPECT_EQ(first->encode(), second->encode());
 }
 
 TEST_F(Nvrtc, OptionsAndHeadersReachTheCode) {
-  const auto base = compiler_.compile(sample("sm_80"));
-  CompileInput other = sample("sm_80");
+  const auto base = compiler_.compile(gpu_sample("sm_80"));
+  CompileInput other = gpu_sample("sm_80");
   other.options[0] = "-DSCALE=5.0f";
   const auto scaled = compiler_.compile(other);
-  other = sample("sm_80");
+  other = gpu_sample("sm_80");
   other.headers[0].text = "constexpr int kTile = 32;";
   const auto smaller = compiler_.compile(other);
   ASSERT_TRUE(base && scaled && smaller);
@@ -93,7 +69,7 @@ TEST_F(Nvrtc, OptionsAndHeadersReachTheCode) {
 }
 
 TEST_F(Nvrtc, SpillsAreReported) {
-  CompileInput input = sample("sm_80");
+  CompileInput input = gpu_sample("sm_80");
   input.source.text = R"(__global__ void __launch_bounds__(1024, 2) spill(float* p, int n) {
   float a[64];
 #pragma unroll
@@ -115,7 +91,7 @@ TEST_F(Nvrtc, SpillsAreReported) {
 }
 
 TEST_F(Nvrtc, AnErrorCarriesTheCompilersWordsAndTheLine) {
-  CompileInput input = sample("sm_80");
+  CompileInput input = gpu_sample("sm_80");
   input.source.text += "\n__global__ void bad() { undeclared = 1; }\n";
   const auto artifact = compiler_.compile(input);
   ASSERT_FALSE(artifact);
@@ -127,9 +103,31 @@ TEST_F(Nvrtc, AnErrorCarriesTheCompilersWordsAndTheLine) {
   EXPECT_EQ(artifact.error().message.find('\n'), std::string::npos);
 }
 
+// ptxas names a line of PTX, which nobody has seen.
+TEST_F(Nvrtc, AnErrorInInlinePtxIsMappedToTheSource) {
+  CompileInput input = gpu_sample("sm_80");
+  input.headers[0].text += R"(
+__device__ __forceinline__ int odd(int x) {
+  int y;
+  asm("bogus.u32 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+})";
+  input.source.text += "\n__global__ void bad(int* p) { *p = odd(*p); }\n";
+  input.name_expressions = {"bad"};
+  const auto artifact = compiler_.compile(input);
+  ASSERT_FALSE(artifact);
+  EXPECT_EQ(artifact.error().code, ErrorCode::compile_failed);
+  const std::string& message = artifact.error().message;
+  EXPECT_NE(message.find("reverse/simple sm_80: kiln/tile.h:4: Not a name of any known "
+                         "instruction: 'bogus'; PTX line "),
+            std::string::npos)
+      << message << artifact.error().log;
+  EXPECT_NE(message.find("bogus.u32 %"), std::string::npos) << message;
+}
+
 TEST_F(Nvrtc, ABadNameExpressionFails) {
   for (const char* expression : {"kiln::no_such", "kiln::reverse", "1 +", ""}) {
-    CompileInput input = sample("sm_80");
+    CompileInput input = gpu_sample("sm_80");
     input.name_expressions = {expression};
     const auto artifact = compiler_.compile(input);
     ASSERT_FALSE(artifact) << expression;
@@ -138,7 +136,7 @@ TEST_F(Nvrtc, ABadNameExpressionFails) {
 }
 
 TEST_F(Nvrtc, ABadOptionFailsAndIsNotTakenForABadArch) {
-  CompileInput input = sample("sm_80");
+  CompileInput input = gpu_sample("sm_80");
   input.options = {"-std=c++99"};
   const auto artifact = compiler_.compile(input);
   ASSERT_FALSE(artifact);
@@ -146,12 +144,37 @@ TEST_F(Nvrtc, ABadOptionFailsAndIsNotTakenForABadArch) {
   EXPECT_NE(artifact.error().message.find("std"), std::string::npos) << artifact.error().message;
 }
 
-TEST_F(Nvrtc, AnUnknownArchSaysWhichAreKnown) {
-  for (const char* name : {"sm_999", "sm_91a"}) {
-    const auto artifact = compiler_.compile(sample(name));
+// A chip newer than the compiler, or one that it has left out: PTX for the newest that it knows and
+// that the chip can run.
+TEST_F(Nvrtc, AnUnknownArchGetsPtxForTheNewestKnownOne) {
+  const auto description = compiler_.describe();
+  ASSERT_TRUE(description) << words_of(description);
+  const std::pair<const char*, std::string> cases[] = {{"sm_999", description->archs.back()},
+                                                       {"sm_91a", "sm_90"}};
+  for (const auto& [name, newest] : cases) {
+    const Answer answer = compiler_.can_compile(arch(name));
+    ASSERT_TRUE(answer) << answer.reason();
+    EXPECT_NE(answer.note().find(std::string("not know ") + name + ": PTX for " + newest + ","),
+              std::string::npos)
+        << answer.note();
+    const auto artifact = compiler_.compile(gpu_sample(name));
+    ASSERT_TRUE(artifact) << words_of(artifact);
+    EXPECT_EQ(artifact->format, CodeFormat::ptx);
+    EXPECT_EQ(artifact->note, answer.note());
+    const std::string_view ptx = as_text(artifact->code);
+    EXPECT_NE(ptx.find(".target " + newest + "\n"), std::string_view::npos) << ptx.substr(0, 300);
+    EXPECT_NE(ptx.find(".entry _ZN4kiln7reverseILi2EEEvPf"), std::string_view::npos);
+    EXPECT_EQ(artifact->entries.at(1).symbol, "plain");
+  }
+}
+
+TEST_F(Nvrtc, AnArchTooOldForAllOfThemSaysWhichAreKnown) {
+  for (const char* name : {"sm_20", "sm_10"}) {
+    const auto artifact = compiler_.compile(gpu_sample(name));
     ASSERT_FALSE(artifact) << name;
     EXPECT_EQ(artifact.error().code, ErrorCode::unavailable);
-    EXPECT_NE(artifact.error().message.find(std::string("not know ") + name), std::string::npos);
+    EXPECT_NE(artifact.error().message.find(std::string("not know ") + name + ";"),
+              std::string::npos);
     EXPECT_NE(artifact.error().message.find("sm_80, sm_86"), std::string::npos)
         << artifact.error().message;
     EXPECT_FALSE(compiler_.can_compile(arch(name)));
@@ -160,7 +183,7 @@ TEST_F(Nvrtc, AnUnknownArchSaysWhichAreKnown) {
 }
 
 TEST_F(Nvrtc, RefusesWhatCannotBeCached) {
-  CompileInput input = sample("sm_80");
+  CompileInput input = gpu_sample("sm_80");
   input.source.text += "// __DATE__";
   EXPECT_EQ(compiler_.compile(input).error().code, ErrorCode::invalid_argument);
   EXPECT_EQ(compiler_.emit(input, "ptx").error().code, ErrorCode::invalid_argument);
@@ -175,7 +198,7 @@ TEST_F(Nvrtc, FilesOfThisMachineAreNotSeen) {
   const fs::path before = fs::current_path();
   fs::current_path(folder.path());
   for (const char* include : {"#include \"leak.h\"\n", "#include <leak.h>\n"}) {
-    CompileInput input = sample("sm_80");
+    CompileInput input = gpu_sample("sm_80");
     input.source.text.insert(0, include);
     const auto artifact = compiler_.compile(input);
     EXPECT_FALSE(artifact) << include;
@@ -187,11 +210,11 @@ TEST_F(Nvrtc, FilesOfThisMachineAreNotSeen) {
 }
 
 TEST_F(Nvrtc, ThreadsCompileAtTheSameTime) {
-  const auto alone = compiler_.compile(sample("sm_80"));
+  const auto alone = compiler_.compile(gpu_sample("sm_80"));
   ASSERT_TRUE(alone) << words_of(alone);
   std::vector<Result<Artifact>> made(8, Result<Artifact>(tl::unexpect, Error{}));
   on_threads(8, [&](int i) {
-    CompileInput input = sample("sm_80");
+    CompileInput input = gpu_sample("sm_80");
     if (i % 2 == 1) input.source.text += "__global__ void bad() { undeclared = 1; }";
     made[static_cast<std::size_t>(i)] = compiler_.compile(input);
   });
@@ -206,12 +229,12 @@ TEST_F(Nvrtc, ThreadsCompileAtTheSameTime) {
 }
 
 TEST_F(Nvrtc, EmitsPtxOfTheSameCompile) {
-  const auto ptx = compiler_.emit(sample("sm_80"), "ptx");
+  const auto ptx = compiler_.emit(gpu_sample("sm_80"), "ptx");
   ASSERT_TRUE(ptx) << words_of(ptx);
   EXPECT_NE(ptx->find(".target sm_80"), std::string::npos);
   EXPECT_NE(ptx->find(".entry _ZN4kiln7reverseILi2EEEvPf"), std::string::npos);
   EXPECT_EQ(ptx->find('\0'), std::string::npos);
-  const auto other = compiler_.emit(sample("sm_80"), "asm");
+  const auto other = compiler_.emit(gpu_sample("sm_80"), "asm");
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().code, ErrorCode::invalid_argument);
 }
@@ -246,7 +269,7 @@ TEST_F(Nvrtc, Description) {
 TEST_F(Nvrtc, ObjectsComeAndGo) {
   for (int i = 0; i < 3; ++i) {
     Compilers compilers(settings_from_environment());
-    const auto artifact = compilers.chain(arch("sm_80")).front()->compile(sample("sm_80"));
+    const auto artifact = compilers.chain(arch("sm_80")).front()->compile(gpu_sample("sm_80"));
     ASSERT_TRUE(artifact) << words_of(artifact);
   }
 }

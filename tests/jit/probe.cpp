@@ -6,6 +6,7 @@
 //   hiprtc   as start, then compiles for gfx90a, with and without success
 //   digest   prints the digest of what LLVM makes
 //   hiprtc_digest  prints the digest of what hipRTC makes
+//   hiprtc_for ARCH  describes hipRTC and compiles by it; prints what it says
 //   signals  prints each signal whose handler an LLVM compile changed
 //   fatal    makes lld fail for good, then compiles again; prints the two messages
 #include <signal.h>
@@ -17,7 +18,7 @@
 #include <set>
 
 #include "jit/base/digest.h"
-#include "tests/jit/hiprtc_sample.h"
+#include "tests/jit/gpu_sample.h"
 #include "tests/jit/llvm_sample.h"
 
 namespace kiln::test {
@@ -84,16 +85,36 @@ int print_fatal(Compilers& compilers) {
   return 0;
 }
 
-int run(const std::string& what) {
+int print_hiprtc(Compilers& compilers, const std::string& arch_name) {
+  Compiler& compiler = *compilers.chain(arch("gfx90a")).front();
+  const auto described = compiler.describe();
+  if (!described) {
+    std::cout << "unavailable: " << described.error().message << '\n';
+    return 0;
+  }
+  std::cout << "version: " << described->version << "\narchs:";
+  for (const std::string& name : described->archs) std::cout << ' ' << name;
+  for (const std::string& library : described->libraries) std::cout << "\nlibrary: " << library;
+  CompileInput input = gpu_sample(arch_name);
+  input.name_expressions = {"plain"};
+  const auto artifact = compiler.compile(input);
+  std::cout << "\nartifact: " << (artifact ? artifact->compiler_version : words_of(artifact));
+  if (artifact) std::cout << " registers " << artifact->entries[0].resources.registers.value_or(-1);
+  std::cout << '\n';
+  return 0;
+}
+
+int run(const std::string& what, const std::string& argument) {
   Compilers compilers(settings_from_environment());
   for (Compiler* compiler : compilers.all()) (void)compiler->toolchain();
   if (what == "digest") return print_digest(compilers, llvm_sample("x86-64-v3"));
-  if (what == "hiprtc_digest") return print_digest(compilers, hiprtc_sample("gfx90a"));
+  if (what == "hiprtc_digest") return print_digest(compilers, gpu_sample("gfx90a"));
+  if (what == "hiprtc_for") return print_hiprtc(compilers, argument);
   if (what == "signals") return print_changed_signals(compilers);
   if (what == "fatal") return print_fatal(compilers);
   int failed = 0;
   if (what == "llvm") failed = compile(compilers, llvm_sample("x86-64-v2"));
-  if (what == "hiprtc") failed = compile_well_and_badly(compilers, hiprtc_sample("gfx90a"));
+  if (what == "hiprtc") failed = compile_well_and_badly(compilers, gpu_sample("gfx90a"));
   if (what == "nvrtc") failed = compile(compilers, nvrtc_sample());
   print_mapped_files();
   return failed;
@@ -103,5 +124,5 @@ int run(const std::string& what) {
 }  // namespace kiln::test
 
 int main(int argc, char** argv) {
-  return argc == 2 ? kiln::test::run(argv[1]) : 2;
+  return argc == 2 || argc == 3 ? kiln::test::run(argv[1], argc == 3 ? argv[2] : "") : 2;
 }

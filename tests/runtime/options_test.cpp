@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace kiln {
@@ -35,6 +36,26 @@ TEST(Options, CacheFolderFallsBackToXdgThenHomeThenNone) {
   EXPECT_EQ(Options::from_environment()->cache_folder, "/home/someone/.cache/kiln");
   setenv("HOME", "", 1);
   EXPECT_EQ(Options::from_environment()->cache_folder, std::nullopt);
+}
+
+TEST(Options, PythonIsLookedForInTheEnvironmentThenOnThePath) {
+  const Variable home("HOME", "/home/someone");
+  const Variable environment("VIRTUAL_ENV", "/venv");
+  const std::string saved = getenv("PATH") ? getenv("PATH") : "";
+  setenv("PATH", "/no/bin:/usr/bin", 1);
+  const auto prefixes = Options::from_environment()->compilers.python_prefixes;
+  setenv("PATH", saved.c_str(), 1);
+  ASSERT_GE(prefixes.size(), 4u);
+  EXPECT_EQ(prefixes.front(), "/venv");
+  for (const char* folder : {"/home/someone/.local", "/usr/local", "/usr"}) {
+    EXPECT_EQ(std::count(prefixes.begin(), prefixes.end(), folder), 1) << folder;
+  }
+}
+
+TEST(Options, DumpsOnRequestOnly) {
+  EXPECT_EQ(Options::from_environment()->dump_folder, std::nullopt);
+  const Variable dump("KILN_DUMP", "/dumps");
+  EXPECT_EQ(Options::from_environment()->dump_folder, "/dumps");
 }
 
 TEST(Options, SizesTakeUnits) {

@@ -95,7 +95,6 @@ TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
                                                          "kiln/lanes.h",
                                                          "kiln/math.h",
                                                          "kiln/shape.h",
-                                                         "kiln/simt_abi.h",
                                                          "kiln/thread.h",
                                                          "kiln/warp.h"}));
   EXPECT_EQ(header_names(input_for(1, "x86-64-v3")),
@@ -103,6 +102,23 @@ TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
                    "kiln/base.h", "kiln/convert.h", "kiln/cpu.h", "kiln/cpu_abi.h",
                    "kiln/cpu_lanes.h", "kiln/cpu_vector.h", "kiln/float_bits.h", "kiln/lanes.h",
                    "kiln/math.h", "kiln/shape.h"}));
+}
+
+// So a change of one dialect leaves the keys of the others alone.
+TEST(MakeInput, OtherDialectsStandThereByTheirNamesAlone) {
+  const std::pair<const char*, Names> cases[] = {
+      {"sm_90a", {"kiln/dialect/cuda.h"}},
+      {"gfx942", {"kiln/dialect/hip.h"}},
+      {"simt", {"kiln/dialect/simt.h", "kiln/dialect/simt_checked.h"}}};
+  for (const auto& [name, own] : cases) {
+    Names full;
+    for (const SourceText& header : input_for(0, name).headers) {
+      if (!header.name.starts_with("kiln/dialect/")) continue;
+      if (!header.text.starts_with("#error")) full.push_back(header.name);
+    }
+    std::sort(full.begin(), full.end());
+    EXPECT_EQ(full, own) << name;
+  }
 }
 
 TEST(MakeInput, OptionsNameTheDialectAndTheArch) {

@@ -29,16 +29,21 @@ std::string all_sources(const CompileInput& input) {
   return text + fmt::format("\n// ---- {} ----\n{}", input.source.name, input.source.text);
 }
 
-// The first compiler of the chain that can do the arch makes `kind`.
+// The first compiler of the chain that can do the arch and makes `kind`.
 Result<std::string> emit_text(const Runtime& runtime, const CompileInput& input,
                               std::string_view kind) {
   std::string reasons;
   for (Compiler* compiler : runtime.compilers().chain(input.arch)) {
-    const Answer can = compiler->can_compile(input.arch);
-    if (can) return compiler->emit(input, kind);
-    reasons += (reasons.empty() ? "" : "; ") + can.reason();
+    if (const Answer can = compiler->can_compile(input.arch); !can) {
+      reasons += (reasons.empty() ? "" : "; ") + can.reason();
+      continue;
+    }
+    auto text = compiler->emit(input, kind);
+    if (text || text.error().code != ErrorCode::invalid_argument) return text;
+    reasons += (reasons.empty() ? "" : "; ") + text.error().message;
   }
-  return fail(ErrorCode::unavailable, fmt::format("cannot compile {}: {}", input.label(), reasons));
+  return fail(ErrorCode::unavailable,
+              fmt::format("cannot make {} of {}: {}", kind, input.label(), reasons));
 }
 
 Result<void> write_output(const std::string& file, std::string_view text) {
@@ -61,7 +66,12 @@ void print_artifact(const CompileInput& input, const Prepared& prepared) {
       "{}\n",
       input.label(), prepared.key.request.short_hex(), name_of(prepared.tier), artifact.code.size(),
       name_of(artifact.format));
-  fmt::print("compiler        {}, {:.0f} ms\n", artifact.compiler, artifact.compile_time_ms);
+  fmt::print("compiler        {} {}, {:.0f} ms\n", artifact.compiler, artifact.compiler_version,
+             artifact.compile_time_ms);
+  if (!artifact.note.empty()) fmt::print("note            {}\n", artifact.note);
+  for (const PassedOver& passed : artifact.passed_over) {
+    fmt::print("passed over     {}: {}\n", passed.compiler, passed.reason);
+  }
   for (const EntryPoint& entry : artifact.entries) {
     fmt::print("entry           {} = {}\n", entry.name_expression, entry.symbol);
     const Json resources = to_json(entry.resources);
@@ -80,12 +90,19 @@ ExitCode report(Session& session, Runtime& runtime, const CompileInput& input) {
                        {"symbol", entry.symbol},
                        {"resources", to_json(entry.resources)}});
   }
+  Json passed_over = Json::array();
+  for (const auto& [compiler, reason] : prepared.artifact->passed_over) {
+    passed_over.push_back({{"compiler", compiler}, {"reason", reason}});
+  }
   return session.finish({{"kernel", input.label()},
                          {"key", prepared.key.request.hex()},
                          {"tier", name_of(prepared.tier)},
                          {"format", name_of(prepared.artifact->format)},
                          {"code_bytes", prepared.artifact->code.size()},
                          {"compiler", prepared.artifact->compiler},
+                         {"compiler_version", prepared.artifact->compiler_version},
+                         {"note", prepared.artifact->note},
+                         {"passed_over", std::move(passed_over)},
                          {"compile_time_ms", prepared.artifact->compile_time_ms},
                          {"entries", std::move(entries)}});
 }
@@ -125,7 +142,8 @@ ExitCode compile(Session& session, const CompileWords& words) {
 Action add_compile(CLI::App& app, Session& session) {
   auto words = std::make_shared<CompileWords>();
   words->request.add_to(app);
-  app.add_option("--emit", words->emit, "source, ptx (sm_*), llvm or asm (cpu, x86-64-*), code")
+  app.add_option("--emit", words->emit,
+                 "source, ptx (sm_*), llvm or asm (gfx*, cpu, x86-64-*), code")
       ->check(CLI::IsMember({"source", "ptx", "llvm", "asm", "code"}));
   app.add_option("-o", words->output, "Write what --emit makes to this file")->needs("--emit");
   return [words, &session] { return compile(session, *words); };

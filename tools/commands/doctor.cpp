@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kProbeOp = "kda_decode";
 const std::vector<std::string> kProbeParams = {"H=2", "HV=4", "batch=3"};
 // What is compiled to see that a compiler works, where it does not say which archs it knows.
-constexpr const char* kProbeArchs[] = {"sm_90a", "gfx90a", "x86-64-v3"};
+constexpr const char* kProbeArchs[] = {"sm_90a", "x86-64-v3", "gfx90a"};
 
 void print_attempts(const std::vector<LibraryAttempt>& attempts) {
   for (const LibraryAttempt& attempt : attempts) {
@@ -80,6 +80,7 @@ Json check_compiler(Compiler& compiler, bool print) {
     fmt::print("    archs       {}\n", fmt::join(described->archs, " "));
     for (const std::string& limit : described->limitations)
       fmt::print("    without     {}\n", limit);
+    print_attempts(described->attempts);
   }
   object["probe"] = compile_probe(compiler, print);
   return object;

@@ -16,7 +16,10 @@ Json ask_compilers(const Compilers& compilers, const Arch& arch, bool print) {
     const Answer can = compiler->can_compile(arch);
     const bool serves = can && !chosen;
     chosen = chosen || serves;
-    const std::string verdict = !can ? can.reason() : serves ? "compiles it" : "not needed";
+    const std::string verdict = !can                 ? can.reason()
+                                : !serves            ? "not needed"
+                                : can.note().empty() ? "compiles it"
+                                                     : "compiles it: " + can.note();
     if (print) fmt::print("compiler        {}: {}\n", compiler->name(), verdict);
     asked.push_back({{"compiler", compiler->name()}, {"serves", serves}, {"verdict", verdict}});
   }

@@ -45,8 +45,11 @@ struct Options {
   //   KILN_NVRTC_LIBRARY, KILN_HIPRTC_LIBRARY, KILN_COMGR_LIBRARY, KILN_LLVM_LIBRARY,
   //   KILN_CUDA_LIBRARY, KILN_HIP_LIBRARY
   //                       the library to use, and no other
+  //   KILN_DUMP           a folder that receives the sources, options and log of each compile
   //   ROCM_PATH           a ROCm installation to look in
   //   CUDA_HOME           a CUDA toolkit to look in
+  //   VIRTUAL_ENV, CONDA_PREFIX, PATH, HOME
+  //                       Python installations whose wheels are looked in
   // Errors: invalid_argument, naming the variable, its value and what is accepted.
   static Result<Options> from_environment();
 
@@ -58,6 +61,7 @@ struct Options {
   // How long another process may hold a key's lease before this one compiles as well.
   int lease_wait_ms_max = 60'000;
   LogLevel log_level = LogLevel::warning;
+  std::optional<std::filesystem::path> dump_folder;  // see jit/compile_dump.h
   CompilerSettings compilers;
   // This implementation ("kda_decode/warp_rows") serves its op, and no other one: for tests and
   // measurements.

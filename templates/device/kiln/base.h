@@ -12,7 +12,8 @@
 #if KILN_DIALECT_CUDA
 #define KILN_DEVICE __device__ __forceinline__
 #elif KILN_DIALECT_HIP
-#define KILN_DEVICE __attribute__((device, always_inline)) inline
+// Host as well: constants outside of functions are initialized by constexpr ones.
+#define KILN_DEVICE __attribute__((host, device, always_inline)) inline
 #else
 #define KILN_DEVICE __attribute__((always_inline)) inline
 #endif

@@ -6,6 +6,8 @@
 #include <functional>
 #include <set>
 
+#include "jit/base/include_scan.h"
+
 namespace kiln {
 namespace {
 
@@ -88,14 +90,25 @@ void expect_refused(const Change& change, const char* words) {
 
 TEST(CompileInput, AcceptsWhatIsSelfContained) {
   CompileInput input = sample();
-  input.source.text = R"(#include "a.h"
+  input.source.text = R"outer(#include "a.h"
 #  include <b.h>
 // #include "/etc/passwd" in a comment names no file
 #if defined(__has_include) && __has_include("a.h")
 #include_next "a.h"
 #endif
 struct S { int include; } s; int n = s.include;
-)";
+/* #include "/etc/passwd"
+#include "/etc/passwd" */
+const char* a = "/*"; int million = 1'000'000;
+const char* b = "\
+#include </etc/passwd>";
+const char* c = R"x(
+#include </etc/passwd> )" still raw
+)x"; char quote = '"'; int include_count = 5 %:include_count;
+// a comment that goes on \
+#include </etc/passwd>
+)outer";
+  ASSERT_EQ(files_named_in(input.source.text).size(), 4u);
   const auto checked = input.check();
   EXPECT_TRUE(checked) << checked.error().message;
 }
@@ -118,10 +131,14 @@ TEST(CompileInput, RefusesOptionsThatReachOutside) {
 }
 
 TEST(CompileInput, RefusesFilesOutsideTheKey) {
-  for (const std::string line : {"#include \"/etc/passwd\"", "  #  include </etc/passwd>",
-                                 "#include FILE_NAME", "#if __has_include(\"/etc/passwd\")",
-                                 "#if defined(__has_include) && __has_include ( </etc/passwd>)",
-                                 "#elif __has_include(FILE_NAME)", "#embed \"/etc/passwd\""}) {
+  for (const std::string line :
+       {"#include \"/etc/passwd\"", "  #  include </etc/passwd>", "#include FILE_NAME",
+        "#if __has_include(\"/etc/passwd\")",
+        "#if defined(__has_include) && __has_include ( </etc/passwd>)",
+        "#elif __has_include(FILE_NAME)", "#embed \"/etc/passwd\"", "%:include </etc/passwd>",
+        "\?\?=include </etc/passwd>", "#inc\\\nlude </etc/passwd>",
+        "/* a */ # /* b\n*/ include </etc/p>", "#define ASK __has_include",
+        "#import </etc/passwd>"}) {
     expect_refused([&](auto& in) { in.source.text = "int a;\n" + line + "\nint b;"; },
                    "'main.cu' line 2");
   }

@@ -97,6 +97,36 @@ TEST(LibrarySearch, OrderOfFolders) {
   EXPECT_EQ(find_library(query)->found_by, "LD_LIBRARY_PATH");
 }
 
+// The newest Python first, then the wheels in the order asked for; all after the vendor's folders.
+TEST(LibrarySearch, WheelsOfPythonComeLast) {
+  const TempFolder prefix, vendor;
+  LibraryQuery query = query_for("libkiln-wheel.so.13");
+  query.python_prefixes = {"/no/python", prefix.path()};
+  query.wheel_folders = {"nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"};
+  query.folders = {vendor.path()};
+  std::vector<LibraryAttempt> attempts;
+  const auto missing = find_library(query, &attempts);
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().message.find("Python's wheels"), std::string::npos);
+  EXPECT_TRUE(std::any_of(attempts.begin(), attempts.end(), [](const LibraryAttempt& attempt) {
+    return attempt.place == "/no/python/lib/python3*/site-packages";
+  }));
+  const auto add = [&](const std::string& folder) {
+    const fs::path place = prefix.path() / "lib" / folder;
+    fs::create_directories(place);
+    std::ofstream(place / "libkiln-wheel.so.13") << "x";
+    return fs::canonical(place / "libkiln-wheel.so.13");
+  };
+  const fs::path debian = add("python3/dist-packages/nvidia/cu13/lib");
+  EXPECT_EQ(find_library(query)->path, debian);
+  const fs::path older = add("python3.11/site-packages/nvidia/cuda_nvrtc/lib");
+  EXPECT_EQ(find_library(query)->path, older);
+  const fs::path newer = add("python3.11/site-packages/nvidia/cu13/lib");
+  EXPECT_EQ(find_library(query)->path, newer);
+  const fs::path in_vendor = vendor.write("libkiln-wheel.so.13", "x");
+  EXPECT_EQ(find_library(query)->path, fs::canonical(in_vendor));
+}
+
 TEST(LibrarySearch, BestSonameFirstAndLinksResolved) {
   const TempFolder folder;
   LibraryQuery query = query_for("libx.so.13");

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "jit/hiprtc_metadata.h"
+#include "jit/amd_metadata.h"
 
 #include <elf.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 
-#include "tests/jit/hiprtc_sample.h"
+#include "tests/jit/gpu_sample.h"
 
 namespace kiln::test {
 namespace {
@@ -47,7 +47,7 @@ constexpr Elf64_Word kMetadataNote = 32;
 const std::string kOwner("AMDGPU\0", 7);
 
 auto read_metadata(const std::string& metadata) {
-  return read_hiprtc_metadata(
+  return read_amd_metadata(
       as_bytes(code_object(note("GNU", 3, "an id") + note(kOwner, kMetadataNote, metadata))));
 }
 
@@ -60,7 +60,7 @@ std::string kernel_with(const std::string& key, const std::string& value) {
   return "\x81" + text("amdhsa.kernels") + "\x91\x82" + text(".name") + "\xa1k" + text(key) + value;
 }
 
-TEST(HiprtcMetadata, EachFormOfANumber) {
+TEST(AmdMetadata, EachFormOfANumber) {
   const std::pair<std::string, int> numbers[] = {
       {"\x07", 7},
       {"\xcc\xff", 255},
@@ -74,12 +74,12 @@ TEST(HiprtcMetadata, EachFormOfANumber) {
   for (const auto& [bytes, value] : numbers) {
     const auto kernels = read_metadata(kernel_with(".vgpr_count", bytes));
     ASSERT_TRUE(kernels) << words_of(kernels);
-    EXPECT_EQ(kernels->at("k").registers, value);
-    EXPECT_EQ(kernels->at("k").stack_bytes, std::nullopt);
+    EXPECT_EQ(kernels->kernels.at("k").resources.registers, value);
+    EXPECT_EQ(kernels->kernels.at("k").resources.stack_bytes, std::nullopt);
   }
 }
 
-TEST(HiprtcMetadata, OtherValuesAreSkippedWhole) {
+TEST(AmdMetadata, OtherValuesAreSkippedWhole) {
   const std::string values[] = {"\xc0",
                                 "\xc3",
                                 std::string("\xc5\x00\x02zz", 5),
@@ -99,19 +99,19 @@ TEST(HiprtcMetadata, OtherValuesAreSkippedWhole) {
         "\x82" + text("other") + value + kernel_with(".skipped", value).substr(1);
     const auto kernels = read_metadata(metadata);
     ASSERT_TRUE(kernels) << words_of(kernels);
-    EXPECT_EQ(kernels->size(), 1u);
-    EXPECT_EQ(kernels->begin()->first, "k");
+    EXPECT_EQ(kernels->kernels.size(), 1u);
+    EXPECT_EQ(kernels->kernels.begin()->first, "k");
   }
 }
 
-TEST(HiprtcMetadata, SpilledRegistersAreBytes) {
+TEST(AmdMetadata, SpilledRegistersAreBytes) {
   const auto kernels = read_metadata(kernel_with(".vgpr_spill_count", "\x03"));
   ASSERT_TRUE(kernels) << words_of(kernels);
-  EXPECT_EQ(kernels->at("k").spill_store_bytes, 12);
+  EXPECT_EQ(kernels->kernels.at("k").resources.spill_store_bytes, 12);
   EXPECT_FALSE(read_metadata(kernel_with(".vgpr_spill_count", "\xce\x7f\xff\xff\xff")));
 }
 
-TEST(HiprtcMetadata, WhatIsNoneIsRefused) {
+TEST(AmdMetadata, WhatIsNoneIsRefused) {
   const std::string two_alike = "\x81" + text("amdhsa.kernels") + "\x92\x81" + text(".name") +
                                 "\xa1k\x81" + text(".name") + "\xa1k";
   const std::string damaged[] = {
@@ -136,39 +136,39 @@ TEST(HiprtcMetadata, WhatIsNoneIsRefused) {
     EXPECT_EQ(kernels.error().code, ErrorCode::compile_failed);
     EXPECT_NE(kernels.error().message.find("AMD code object: "), std::string::npos);
   }
-  EXPECT_FALSE(read_hiprtc_metadata(as_bytes("")));
+  EXPECT_FALSE(read_amd_metadata(as_bytes("")));
   EXPECT_FALSE(
-      read_hiprtc_metadata(as_bytes("no ELF file, and long enough for a header of one, "
-                                    "which has sixty-four bytes")));
-  EXPECT_FALSE(read_hiprtc_metadata(as_bytes(code_object(note("GNU", kMetadataNote, "\x80")))));
+      read_amd_metadata(as_bytes("no ELF file, and long enough for a header of one, "
+                                 "which has sixty-four bytes")));
+  EXPECT_FALSE(read_amd_metadata(as_bytes(code_object(note("GNU", kMetadataNote, "\x80")))));
 }
 
 // Nesting that would exhaust the stack of a reader that recurses.
-TEST(HiprtcMetadata, DeepNestingIsRead) {
+TEST(AmdMetadata, DeepNestingIsRead) {
   const std::string deep = std::string(1 << 20, static_cast<char>(0x91)) + "\x01";
   const auto kernels =
       read_metadata("\x82" + text("deep") + deep + kernel_with(".vgpr_count", "\x04").substr(1));
   ASSERT_TRUE(kernels) << words_of(kernels);
-  EXPECT_EQ(kernels->at("k").registers, 4);
+  EXPECT_EQ(kernels->kernels.at("k").resources.registers, 4);
 }
 
 TEST_F(Hiprtc, ADamagedCodeObjectNeverReadsPastItsEnd) {
-  const auto artifact = compiler_.compile(hiprtc_sample("gfx90a"));
+  const auto artifact = compiler_.compile(gpu_sample("gfx90a"));
   ASSERT_TRUE(artifact) << words_of(artifact);
   const Bytes& code = artifact->code;
-  ASSERT_TRUE(read_hiprtc_metadata(code));
+  ASSERT_TRUE(read_amd_metadata(code));
   std::size_t refused = 0;
   for (std::size_t size = 0; size < code.size(); ++size) {
     // A copy of its own, so that a sanitizer sees a read past the end.
     refused +=
-        read_hiprtc_metadata(Bytes(code.begin(), code.begin() + static_cast<long>(size))) ? 0 : 1;
+        read_amd_metadata(Bytes(code.begin(), code.begin() + static_cast<long>(size))) ? 0 : 1;
   }
   EXPECT_GT(refused, 0x200u);
   Bytes flipped = code;
   for (std::size_t i = 0; i < code.size(); ++i) {
     for (const unsigned bits : {0xffu, 0x80u, 0x01u}) {
       flipped[i] ^= static_cast<std::byte>(bits);
-      (void)read_hiprtc_metadata(flipped);
+      (void)read_amd_metadata(flipped);
       flipped[i] = code[i];
     }
   }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small HIP source, and the tests that compile such.
+// A small source that NVRTC, hipRTC and LLVM compile, and what the tests of one share.
 #pragma once
 
 #include "tests/jit/compilers_for_test.h"
 
 namespace kiln::test {
 
-inline CompileInput hiprtc_sample(std::string_view name) {
+inline CompileInput gpu_sample(std::string_view name) {
   constexpr const char* kSource = R"(#include "kiln/tile.h"
 namespace kiln {
 template <int N>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "jit/hiprtc_metadata.h"
+#include "jit/amd_metadata.h"
 
 #include <elf.h>
 #include <fmt/format.h>
@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint32_t kMetadataNote = 32;  // NT_AMDGPU_METADATA
 constexpr std::string_view kOwner{"AMDGPU", 7};
 
-using Kernels = std::map<std::string, KernelResources, std::less<>>;
+using Kernels = decltype(AmdCodeObject::kernels);
 
 tl::unexpected<Error> bad(std::string_view why) {
   return fail(ErrorCode::compile_failed, fmt::format("AMD code object: {}", why));
@@ -179,22 +179,37 @@ constexpr ResourceField kFields[] = {
     {".max_flat_workgroup_size", &KernelResources::threads_per_block_max, 1},
 };
 
+// Nothing when the next item is no number that fits.
+std::optional<int> read_int(MessagePack& reader, std::uint64_t unit = 1) {
+  const auto item = reader.next();
+  constexpr std::uint64_t kMax = std::numeric_limits<int>::max();
+  if (!item || item->kind != Item::Kind::integer || item->value > kMax / unit) return std::nullopt;
+  return static_cast<int>(item->value * unit);
+}
+
+bool read_text(MessagePack& reader, std::string& text) {
+  const auto item = reader.next();
+  if (!item || item->kind != Item::Kind::text) return false;
+  text = item->text;
+  return true;
+}
+
+bool read_number(MessagePack& reader, int& number) {
+  const auto value = read_int(reader);
+  number = value.value_or(0);
+  return value.has_value();
+}
+
 // Whether the value of `key` was one that is well-formed.
-bool read_field(MessagePack& reader, std::string_view key, std::string& symbol,
-                KernelResources& resources) {
-  if (key == ".name") {
-    const auto item = reader.next();
-    if (!item || item->kind != Item::Kind::text) return false;
-    symbol = item->text;
-    return true;
-  }
+bool read_field(MessagePack& reader, std::string_view key, std::string& symbol, AmdKernel& kernel) {
+  if (key == ".name") return read_text(reader, symbol);
+  if (key == ".wavefront_size") return read_number(reader, kernel.warp_size);
+  if (key == ".kernarg_segment_size") return read_number(reader, kernel.argument_bytes);
   for (const ResourceField& field : kFields) {
     if (field.key != key) continue;
-    const auto item = reader.next();
-    constexpr std::uint64_t kMax = std::numeric_limits<int>::max();
-    if (!item || item->kind != Item::Kind::integer || item->value > kMax / field.unit) return false;
-    resources.*field.value = static_cast<int>(item->value * field.unit);
-    return true;
+    auto& value = kernel.resources.*field.value;
+    value = read_int(reader, field.unit);
+    return value.has_value();
   }
   return reader.skip();
 }
@@ -203,13 +218,13 @@ bool read_kernel(MessagePack& reader, Kernels& kernels) {
   const auto fields = reader.next();
   if (!fields || fields->kind != Item::Kind::map) return false;
   std::string symbol;
-  KernelResources resources;
+  AmdKernel kernel;
   for (std::uint64_t i = 0; i < fields->value; ++i) {
     const auto key = reader.next();
     if (!key || key->kind != Item::Kind::text) return false;
-    if (!read_field(reader, key->text, symbol, resources)) return false;
+    if (!read_field(reader, key->text, symbol, kernel)) return false;
   }
-  return !symbol.empty() && kernels.emplace(std::move(symbol), resources).second;
+  return !symbol.empty() && kernels.emplace(std::move(symbol), kernel).second;
 }
 
 bool read_kernels(MessagePack& reader, Kernels& kernels) {
@@ -221,21 +236,42 @@ bool read_kernels(MessagePack& reader, Kernels& kernels) {
   return true;
 }
 
+bool read_top(MessagePack& reader, std::string_view key, AmdCodeObject& object) {
+  if (key == "amdhsa.kernels") return read_kernels(reader, object.kernels);
+  if (key == "amdhsa.target") return read_text(reader, object.target);
+  return reader.skip();
+}
+
 }  // namespace
 
-Result<Kernels> read_hiprtc_metadata(ByteView code) {
+Result<AmdCodeObject> read_amd_metadata(ByteView code) {
   KILN_TRY_ASSIGN(const ByteView metadata, find_metadata(code));
   MessagePack reader(metadata);
   const auto top = reader.next();
   if (!top || top->kind != Item::Kind::map) return bad("its metadata are damaged");
-  Kernels kernels;
+  AmdCodeObject object;
   for (std::uint64_t i = 0; i < top->value; ++i) {
     const auto key = reader.next();
-    if (!key || key->kind != Item::Kind::text) return bad("its metadata are damaged");
-    const bool read = key->text == "amdhsa.kernels" ? read_kernels(reader, kernels) : reader.skip();
+    const bool read = key && key->kind == Item::Kind::text && read_top(reader, key->text, object);
     if (!read) return bad("its metadata are damaged");
   }
-  return kernels;
+  return object;
+}
+
+Result<std::vector<EntryPoint>> amd_entry_points(ByteView code,
+                                                 const std::vector<std::string>& name_expressions,
+                                                 const std::vector<std::string>& symbols) {
+  KILN_TRY_ASSIGN(const AmdCodeObject object, read_amd_metadata(code));
+  std::vector<EntryPoint> entries;
+  for (std::size_t i = 0; i < name_expressions.size(); ++i) {
+    const auto kernel = object.kernels.find(symbols.at(i));
+    if (kernel == object.kernels.end()) {
+      return bad(fmt::format("it holds no kernel of '{}'; it must name a __global__ function",
+                             name_expressions[i]));
+    }
+    entries.push_back({name_expressions[i], symbols[i], kernel->second.resources});
+  }
+  return entries;
 }
 
 }  // namespace kiln
