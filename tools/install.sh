@@ -9,6 +9,8 @@ packages=(g++ cmake ninja-build pkg-config libfmt-dev libexpected-dev libsqlite3
 # For gfx*: hipRTC, comgr and their headers. Kiln builds and runs without, so a machine whose
 # archive lacks it goes on, and its tests of hipRTC are skipped.
 optional=(libamdhip64-dev)
+# For tools/fetch_nvrtc.sh; without it, the tests of other NVRTC versions are skipped.
+python3 -m pip --version >/dev/null 2>&1 || optional+=(python3-pip)
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -53,7 +55,7 @@ for package in "${missing_optional[@]}"; do
   if apt-cache show "$package" >/dev/null 2>&1; then
     missing+=("$package")
   else
-    echo "install: no package $package here; kernels for gfx* cannot be compiled" >&2
+    echo "install: no package $package here; what needs it is skipped" >&2
   fi
 done
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi

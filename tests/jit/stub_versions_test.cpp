@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Old, new and odd versions of the vendors' libraries, played by stubs (stub_nvrtc.cpp and the like).
+// Old, new and odd versions of the vendors' libraries, played by stubs (stub_nvrtc.cpp, ...).
 #include <gtest/gtest.h>
 
 #include <algorithm>
