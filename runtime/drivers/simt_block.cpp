@@ -47,7 +47,7 @@ SimtBlock::SimtBlock(SimtStacks stacks)
 
 SimtBlock::~SimtBlock() {
   for (unsigned rank = 0; rank < made_; ++rank) {
-    thread(rank).fiber.forget();
+    fibers_[rank].forget();
     thread(rank).~SimtThread();
   }
 }
@@ -64,40 +64,23 @@ Result<void> SimtBlock::run(const SimtLaunch& launch, std::uint64_t index) {
   KILN_TRY(memory_.start_block());
   if (launch.checked) order_.start_block(threads_, launch.warp_size);
   do {
-    Fiber::swap(main_, next()->fiber);
+    leave(main_);
   } while (!abandoned_ && live_ > 0 && unblock());
   if (live_ > 0) drop_threads();
   return {};
 }
 
 void SimtBlock::start_threads() {
-  const Dim3& grid = launch_->dims.grid;
-  const Dim3& block = launch_->dims.block;
-  const auto x = static_cast<unsigned>(index_ % grid.x);
-  const auto y = static_cast<unsigned>(index_ / grid.x % grid.y);
-  const auto z = static_cast<unsigned>(index_ / grid.x / grid.y);
   for (; made_ < threads_; ++made_) new (stacks_.record(made_)) SimtThread{};
-  ready_.clear();
+  ready_count_ = 0;
   for (unsigned rank = threads_; rank-- > 0;) {
-    SimtThread& t = thread(rank);
-    t.device = {simt_host(),
-                {},
-                {rank % block.x, rank / block.x % block.y, rank / block.x / block.y},
-                {x, y, z},
-                {block.x, block.y, block.z},
-                {grid.x, grid.y, grid.z}};
-    t.block = this;
-    t.rank = rank;
-    t.warp = rank / launch_->warp_size;
-    t.lane = rank % launch_->warp_size;
-    t.waits_in = SimtOperation::none;
-    t.commits = 0;
-    t.copies.clear();
-    if (!t.fiber.context) {
-      t.fiber.start(stacks_.lowest(rank), SimtStacks::usable_bytes(),
-                    SimtStacks::skipped_bytes(rank), &SimtBlock::body, &t);
+    place(thread(rank), rank);
+    waits_in_[rank] = SimtOperation::none;
+    if (!fibers_[rank].context) {
+      fibers_[rank].start<&SimtBlock::body>(stacks_.lowest(rank), SimtStacks::usable_bytes(),
+                                            SimtStacks::skipped_bytes(rank));
     }
-    ready_.push_back(&t);
+    make_ready(rank);
   }
   live_ = threads_;
   at_barrier_ = 0;
@@ -105,93 +88,122 @@ void SimtBlock::start_threads() {
   for (NamedBarrier& barrier : named_) barrier = {};
 }
 
+void SimtBlock::place(SimtThread& t, unsigned rank) {
+  const Dim3& grid = launch_->dims.grid;
+  const Dim3& block = launch_->dims.block;
+  const auto x = static_cast<unsigned>(index_ % grid.x);
+  const auto y = static_cast<unsigned>(index_ / grid.x % grid.y);
+  const auto z = static_cast<unsigned>(index_ / grid.x / grid.y);
+  t.device = {.host = simt_host(),
+              .machine = this,
+              .site = {},
+              .rank = rank,
+              .thread = {rank % block.x, rank / block.x % block.y, rank / block.x / block.y},
+              .block = {x, y, z},
+              .threads = {block.x, block.y, block.z},
+              .blocks = {grid.x, grid.y, grid.z}};
+  t.warp = rank / launch_->warp_size;
+  t.lane = rank % launch_->warp_size;
+  t.commits = 0;
+  t.copies.clear();
+}
+
 // Goes round once per block: a fiber that ended a block well is used again as it stands.
-void SimtBlock::body(void* argument) noexcept {
-  SimtThread& t = *static_cast<SimtThread*>(argument);
+void SimtBlock::body() noexcept {
+  SimtThread& t = *static_cast<SimtThread*>(SimtStacks::record_at(__builtin_frame_address(0)));
+  SimtBlock& block = *static_cast<SimtBlock*>(t.device.machine);
   for (;;) {
-    t.block->launch_->entry(t.block->launch_->params);
-    t.block->exit(t);
+    block.launch_->entry(block.launch_->params);
+    block.exit(t);
   }
 }
 
 void SimtBlock::exit(SimtThread& t) {
   memory_.finish_copies(t, 0);
-  t.waits_in = SimtOperation::exited;
+  waits_in_[t.rank()] = SimtOperation::exited;
   --live_;
   warps_.exit(t);
-  leave(t);
+  leave(fibers_[t.rank()]);
 }
 
-SimtThread* SimtBlock::next() {
-  if (ready_.empty()) return nullptr;
+inline unsigned SimtBlock::take_ready() {
   if (launch_->seed != 0) {
     random_ ^= random_ << 13;
     random_ ^= random_ >> 7;
     random_ ^= random_ << 17;
-    const std::size_t chosen = (random_ >> 32) * ready_.size() >> 32;
-    std::swap(ready_[chosen], ready_.back());
+    const std::size_t chosen = (random_ >> 32) * ready_count_ >> 32;
+    std::swap(ready_[chosen], ready_[ready_count_ - 1]);
   }
-  SimtThread* t = ready_.back();
-  ready_.pop_back();
-  return t;
+  return ready_[--ready_count_];
 }
 
-void SimtBlock::leave(SimtThread& t) {
-  SimtThread* other = next();
-  if (other == &t) return;
-  Fiber::swap(t.fiber, other ? other->fiber : main_);
+void SimtBlock::leave(Fiber& from) {
+  Fiber& to = ready_count_ == 0 ? main_ : fibers_[take_ready()];
+  if (&to == &from) return;
+  prefetch_next();
+  Fiber::swap(from, to);
+}
+
+// What the thread after the next needs first is then in the cache when its turn comes: those of a
+// whole block do not stay there from barrier to barrier.
+inline void SimtBlock::prefetch_next() const {
+  if (ready_count_ == 0) return;
+  const unsigned rank = ready_[ready_count_ - 1];
+  const auto* frame = static_cast<const char*>(fibers_[rank].context);
+  __builtin_prefetch(frame);
+  __builtin_prefetch(frame + 64);
+  __builtin_prefetch(frame + 128);
+  __builtin_prefetch(stacks_.record(rank), 1);
 }
 
 void SimtBlock::wait(SimtThread& t, SimtOperation operation) {
-  t.waits_in = operation;
-  leave(t);
+  waits_in_[t.rank()] = operation;
+  leave(fibers_[t.rank()]);
 }
 
 void SimtBlock::wake(SimtThread& t) {
-  t.waits_in = SimtOperation::none;
-  ready_.push_back(&t);
+  waits_in_[t.rank()] = SimtOperation::none;
+  make_ready(t.rank());
 }
 
 void SimtBlock::after_waking(SimtThread& t) {
   if (launch_->seed == 0) return;
-  ready_.push_back(&t);
-  leave(t);
+  make_ready(t.rank());
+  leave(fibers_[t.rank()]);
 }
 
-void SimtBlock::abandon() {
+void SimtBlock::abandon(SimtThread& t) {
   abandoned_ = true;
-  Fiber dropped;
-  dropped.body = &SimtBlock::body;  // a fiber, as opposed to the thread's own stack
-  Fiber::swap(dropped, main_);
+  Fiber::swap(fibers_[t.rank()], main_);
   __builtin_unreachable();
 }
 
 void SimtBlock::block_barrier(SimtThread& t) {
+  if (launch_->checked) compare_barriers(t);
+  const unsigned rank = t.rank();
+  waits_in_[rank] = SimtOperation::block_barrier;
+  if (++at_barrier_ == threads_) release_block_barrier();
+  leave(fibers_[rank]);
+}
+
+void SimtBlock::compare_barriers(const SimtThread& t) {
   const KilnSimtSite site = t.device.site;
   if (at_barrier_ == 0) barrier_site_ = site;
-  const bool same = site.line == barrier_site_.line && site.file == barrier_site_.file;
-  if (launch_->checked && !same) {
-    const KilnSimtSite first = barrier_site_;
-    report(FindingKind::divergent_barrier, first, site, [&] {
-      return fmt::format("threads of {} meet in different barriers: {} at {}, others at {}",
-                         where(), name_of_thread(t.rank), text_of(site), text_of(first));
-    });
-  }
-  ++at_barrier_;
-  if (at_barrier_ < threads_) {
-    wait(t, SimtOperation::block_barrier);
-    return;
-  }
-  t.waits_in = SimtOperation::block_barrier;
-  release_block_barrier();
-  leave(t);
+  const KilnSimtSite first = barrier_site_;
+  if (site.line == first.line && site.file == first.file) return;
+  report(FindingKind::divergent_barrier, first, site, [&] {
+    return fmt::format("threads of {} meet in different barriers: {} at {}, others at {}", where(),
+                       name_of_thread(t.rank()), text_of(site), text_of(first));
+  });
 }
 
 void SimtBlock::release_block_barrier() {
   at_barrier_ = 0;
   if (launch_->checked) order_.block_barrier();
   for (unsigned rank = threads_; rank-- > 0;) {
-    if (thread(rank).waits_in == SimtOperation::block_barrier) wake(thread(rank));
+    if (waits_in_[rank] != SimtOperation::block_barrier) continue;
+    waits_in_[rank] = SimtOperation::none;
+    make_ready(rank);
   }
 }
 
@@ -203,7 +215,7 @@ void SimtBlock::named_barrier(SimtThread& t, int id, int threads) {
           "named_barrier({}, {}) at {}: numbers are 1 to 15, threads a multiple of {}", id, threads,
           text_of(t.device.site), warp_size);
     });
-    abandon();
+    abandon(t);
   }
   NamedBarrier& barrier = named_[static_cast<std::size_t>(id)];
   if (barrier.waiting.empty()) barrier.wanted = threads;
@@ -211,11 +223,11 @@ void SimtBlock::named_barrier(SimtThread& t, int id, int threads) {
     const SimtThread& first = *barrier.waiting.front();
     report(FindingKind::divergent_barrier, first.device.site, t.device.site, [&] {
       return fmt::format("named barrier {} of {}: {} waits for {} threads at {}, {} for {} at {}",
-                         id, where(), name_of_thread(first.rank), barrier.wanted,
-                         text_of(first.device.site), name_of_thread(t.rank), threads,
+                         id, where(), name_of_thread(first.rank()), barrier.wanted,
+                         text_of(first.device.site), name_of_thread(t.rank()), threads,
                          text_of(t.device.site));
     });
-    abandon();
+    abandon(t);
   }
   barrier.waiting.push_back(&t);
   t.barrier = id;
@@ -256,8 +268,8 @@ void SimtBlock::report_stuck() {
   bool in_warp = false;
   for (unsigned rank = 0; rank < threads_; ++rank) {
     const SimtThread& t = thread(rank);
-    if (t.waits_in == SimtOperation::exited) continue;
-    const bool warp_operation = t.waits_in >= SimtOperation::warp_barrier;
+    if (waits_in_[rank] == SimtOperation::exited) continue;
+    const bool warp_operation = waits_in_[rank] >= SimtOperation::warp_barrier;
     if (!first || (warp_operation && !in_warp)) {
       if (first) other = first;
       first = &t;
@@ -275,7 +287,7 @@ void SimtBlock::report_stuck() {
 
 void SimtBlock::drop_threads() {
   for (unsigned rank = 0; rank < threads_; ++rank) {
-    if (thread(rank).waits_in != SimtOperation::exited) thread(rank).fiber.forget();
+    if (waits_in_[rank] != SimtOperation::exited) fibers_[rank].forget();
   }
   live_ = 0;
 }
@@ -300,9 +312,8 @@ std::string SimtBlock::name_of_thread(unsigned rank) const {
 
 std::string SimtBlock::waiting_threads() {
   const auto state_of = [this](unsigned rank) {
-    const SimtThread& t = thread(rank);
-    if (t.waits_in == SimtOperation::exited) return std::string("ended");
-    return fmt::format("in {} ({})", name_of(t.waits_in), text_of(t.device.site));
+    if (waits_in_[rank] == SimtOperation::exited) return std::string("ended");
+    return fmt::format("in {} ({})", name_of(waits_in_[rank]), text_of(thread(rank).device.site));
   };
   std::string text;
   for (unsigned first = 0; first < threads_;) {

@@ -12,6 +12,7 @@
 
 #include "jit/base/launch.h"
 #include "runtime/drivers/simt_block_memory.h"
+#include "runtime/drivers/simt_fiber.h"
 #include "runtime/drivers/simt_stacks.h"
 #include "runtime/drivers/simt_thread.h"
 #include "runtime/drivers/simt_warp.h"
@@ -50,8 +51,9 @@ class SimtBlock {
   void wake(SimtThread& thread);
   // After `thread` woke others: by number it goes on, by seed anybody may.
   void after_waking(SimtThread& thread);
-  // Ends the block here and now.
-  [[noreturn]] void abandon();
+  SimtOperation waits_in(const SimtThread& thread) const { return waits_in_[thread.rank()]; }
+  // Ends the block here and now, on the fiber of `thread`.
+  [[noreturn]] void abandon(SimtThread& thread);
 
   const SimtLaunch& launch() const { return *launch_; }
   std::uint64_t index() const { return index_; }
@@ -72,11 +74,16 @@ class SimtBlock {
 
  private:
   explicit SimtBlock(SimtStacks stacks);
-  static void body(void* thread) noexcept;
+  static void body() noexcept;
   void exit(SimtThread& thread);
   void start_threads();
-  void leave(SimtThread& thread);
-  SimtThread* next();
+  void place(SimtThread& thread, unsigned rank);
+  // The next of the ready threads goes on; where there is none, run().
+  void leave(Fiber& from);
+  unsigned take_ready();
+  void prefetch_next() const;
+  void make_ready(unsigned rank) { ready_[ready_count_++] = static_cast<std::uint16_t>(rank); }
+  void compare_barriers(const SimtThread& thread);
   void release_block_barrier();
   // Nobody can run, and some have not ended. True when some can now.
   bool unblock();
@@ -91,7 +98,11 @@ class SimtBlock {
   SimtStacks stacks_;
   unsigned made_ = 0;  // records and fibers so far
   Fiber main_;
-  std::vector<SimtThread*> ready_;
+  // What a barrier touches of each thread lies side by side, by rank.
+  std::array<Fiber, kSimtThreadsMax> fibers_;
+  std::array<SimtOperation, kSimtThreadsMax> waits_in_{};
+  std::array<std::uint16_t, kSimtThreadsMax> ready_{};  // the last runs next
+  unsigned ready_count_ = 0;
   const SimtLaunch* launch_ = nullptr;
   std::uint64_t index_ = 0;
   std::uint64_t random_ = 0;

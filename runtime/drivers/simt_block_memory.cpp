@@ -64,7 +64,7 @@ void* SimtBlockMemory::static_array(SimtThread& t, const void* key, const char* 
       return fmt::format("'{}' of {} bytes on top of {} is more than the {} that a block may have",
                          name, bytes, used_, most);
     });
-    block_.abandon();
+    block_.abandon(t);
   }
   std::byte* data = arena_.get() + used_;
   std::memset(data, kUnwritten, bytes);
@@ -84,7 +84,7 @@ void* SimtBlockMemory::dynamic_array(SimtThread& t, const char* name, long long 
           "shared memory",
           name, text_of(t.device.site), offset, offset + static_cast<long long>(bytes), launched);
     });
-    block_.abandon();
+    block_.abandon(t);
   }
   return arena_.get() + offset;
 }
@@ -95,7 +95,7 @@ void SimtBlockMemory::start_copy(SimtThread& t, void* to, const void* from, int 
 
 void SimtBlockMemory::finish_copies(SimtThread& t, unsigned pending) {
   if (t.copies.empty()) return;
-  const SimtMoment now = block_.launch().checked ? block_.order().now(t.rank) : SimtMoment{};
+  const SimtMoment now = block_.launch().checked ? block_.order().now(t.rank()) : SimtMoment{};
   const auto arrives = [&](const SimtCopy& copy) { return copy.group + pending < t.commits; };
   for (const SimtCopy& copy : t.copies) {
     if (!arrives(copy)) continue;
@@ -119,7 +119,7 @@ std::string SimtBlockMemory::describe(const SimtThread& t, const KilnSimtAccess&
                                : fmt::format(" and on, {} bytes at once,", access.bytes);
   const std::string value =
       access.value ? fmt::format(" (value {})", value_text(access, access.value)) : std::string();
-  return fmt::format("{} of {} {} {}{} at {}{}", block_.name_of_thread(t.rank), block_.where(),
+  return fmt::format("{} of {} {} {}{} at {}{}", block_.name_of_thread(t.rank()), block_.where(),
                      verb_of(access.kind), what, much, text_of(access.site), value);
 }
 
@@ -143,7 +143,7 @@ bool SimtBlockMemory::shared_access(SimtThread& t, const KilnSimtAccess& access,
   }
   if (misaligned(t, access)) return false;
   const auto fault = check_.access(offset_of(access.address), access.bytes, access.kind, flight,
-                                   access.site, block_.order().now(t.rank), block_.order());
+                                   access.site, block_.order().now(t.rank()), block_.order());
   if (fault) report_fault(t, access, *fault);
   return true;
 }

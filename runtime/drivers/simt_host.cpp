@@ -9,16 +9,19 @@ namespace {
 SimtThread& of(KilnSimtThread* thread) {
   return *reinterpret_cast<SimtThread*>(thread);
 }
+SimtBlock& block_of(const KilnSimtThread& thread) {
+  return *static_cast<SimtBlock*>(thread.machine);
+}
 
 void block_barrier(KilnSimtThread* thread) {
-  of(thread).block->block_barrier(of(thread));
+  block_of(*thread).block_barrier(of(thread));
 }
 void named_barrier(KilnSimtThread* thread, int id, int threads) {
-  of(thread).block->named_barrier(of(thread), id, threads);
+  block_of(*thread).named_barrier(of(thread), id, threads);
 }
 
 void meet(SimtThread& t, SimtOperation operation, std::uint64_t mask) {
-  SimtWarps& warps = t.block->warps();
+  SimtWarps& warps = block_of(t.device).warps();
   warps.meet(t, operation, mask & warps.all_lanes());
 }
 
@@ -62,40 +65,40 @@ void load_matrix(KilnSimtThread* thread, int count, int transpose, const void* r
 
 void* shared_static(KilnSimtThread* thread, const void* key, const char* name,
                     unsigned long long bytes) {
-  return of(thread).block->memory().static_array(of(thread), key, name, bytes);
+  return block_of(*thread).memory().static_array(of(thread), key, name, bytes);
 }
 void* shared_dynamic(KilnSimtThread* thread, const char* name, long long offset_bytes,
                      unsigned long long bytes) {
-  return of(thread).block->memory().dynamic_array(of(thread), name, offset_bytes, bytes);
+  return block_of(*thread).memory().dynamic_array(of(thread), name, offset_bytes, bytes);
 }
 
 void async_copy(KilnSimtThread* thread, void* to, const void* from, int bytes, int valid) {
-  of(thread).block->memory().start_copy(of(thread), to, valid != 0 ? from : nullptr, bytes);
+  block_of(*thread).memory().start_copy(of(thread), to, valid != 0 ? from : nullptr, bytes);
 }
 void async_commit(KilnSimtThread* thread) {
   ++of(thread).commits;
 }
 void async_wait(KilnSimtThread* thread, int pending) {
-  of(thread).block->memory().finish_copies(of(thread), static_cast<unsigned>(pending));
+  block_of(*thread).memory().finish_copies(of(thread), static_cast<unsigned>(pending));
 }
 
 int shared_access(KilnSimtThread* thread, const KilnSimtAccess* access) {
-  return of(thread).block->memory().shared_access(of(thread), *access,
+  return block_of(*thread).memory().shared_access(of(thread), *access,
                                                   SimtSharedCheck::Flight::none)
              ? 1
              : 0;
 }
 int global_access(KilnSimtThread* thread, const KilnSimtAccess* access,
                   const KilnSimtRange* range) {
-  return of(thread).block->memory().global_access(of(thread), *access, range) ? 1 : 0;
+  return block_of(*thread).memory().global_access(of(thread), *access, range) ? 1 : 0;
 }
 int async_copy_access(KilnSimtThread* thread, const KilnSimtAccess* to) {
-  return of(thread).block->memory().shared_access(of(thread), *to, SimtSharedCheck::Flight::copy)
+  return block_of(*thread).memory().shared_access(of(thread), *to, SimtSharedCheck::Flight::copy)
              ? 1
              : 0;
 }
 const KilnSimtRange* global_range(KilnSimtThread* thread, const void* address) {
-  return of(thread).block->launch().ranges->find(reinterpret_cast<unsigned long long>(address));
+  return block_of(*thread).launch().ranges->find(reinterpret_cast<unsigned long long>(address));
 }
 
 }  // namespace

@@ -9,17 +9,10 @@
 #include <cstring>
 #include <utility>
 
-#include "templates/device/kiln/simt_abi.h"
-
 namespace kiln {
 namespace {
 
 constexpr std::size_t kGuardBytes = 4096;
-// The records lie at the start of the region, where these stacks would be.
-constexpr unsigned kRecordSlots = 4;
-static_assert(kRecordSlots * kKilnSimtStackBytes >=
-              (kRecordSlots + kSimtThreadsMax) * kKilnSimtThreadBytes);
-static_assert(kRecordSlots + kSimtThreadsMax <= kKilnSimtSlots);
 constexpr std::size_t kColours = 64;
 constexpr std::size_t kColourBytes = 9 * 64;
 
@@ -31,6 +24,9 @@ tl::unexpected<Error> no_memory(const char* call) {
 }  // namespace
 
 Result<SimtStacks> SimtStacks::reserve() {
+  static_assert(kRecordSlots * kKilnSimtStackBytes >=
+                (kRecordSlots + kSimtThreadsMax) * kKilnSimtThreadBytes);
+  static_assert(kRecordSlots + kSimtThreadsMax <= kKilnSimtSlots);
   constexpr std::size_t wanted = 2 * kKilnSimtRegionBytes;
   void* mapped =
       mmap(nullptr, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -66,8 +62,11 @@ Result<void> SimtStacks::ensure(unsigned count) {
   return {};
 }
 
-void* SimtStacks::record(unsigned index) const {
-  return region_ + (kRecordSlots + index) * kKilnSimtThreadBytes;
+void* SimtStacks::record_at(const void* address) {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  const std::uintptr_t region = at & ~static_cast<std::uintptr_t>(kKilnSimtRegionBytes - 1);
+  return reinterpret_cast<void*>(region +
+                                 (at - region) / kKilnSimtStackBytes * kKilnSimtThreadBytes);
 }
 std::byte* SimtStacks::lowest(unsigned index) const {
   return region_ + (kRecordSlots + index) * kKilnSimtStackBytes + kGuardBytes;

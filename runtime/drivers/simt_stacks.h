@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "jit/base/result.h"
+#include "templates/device/kiln/simt_abi.h"
 
 namespace kiln {
 
@@ -23,7 +24,11 @@ class SimtStacks {
   // Errors: out_of_memory.
   Result<void> ensure(unsigned count);
 
-  void* record(unsigned index) const;
+  void* record(unsigned index) const {
+    return region_ + (kRecordSlots + index) * kKilnSimtThreadBytes;
+  }
+  // The record of the thread on whose stack `address` lies.
+  static void* record_at(const void* address);
   std::byte* lowest(unsigned index) const;
   static std::size_t usable_bytes();
   // How far below the top a stack begins: so that the hot frames of many threads do not all fall
@@ -31,6 +36,9 @@ class SimtStacks {
   static std::size_t skipped_bytes(unsigned index);
 
  private:
+  // The records lie at the start of the region, where these stacks would be.
+  static constexpr unsigned kRecordSlots = 4;
+
   explicit SimtStacks(std::byte* region) : region_(region) {}
   std::byte* region_;
   unsigned usable_ = 0;

@@ -6,14 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "runtime/drivers/simt_fiber.h"
 #include "runtime/drivers/simt_matrix.h"
 
 namespace kiln {
 
 class SimtBlock;
 
-enum class SimtOperation {
+enum class SimtOperation : std::uint8_t {
   none,  // it runs, or could
   exited,
   block_barrier,
@@ -40,13 +39,9 @@ struct SimtCopy {
 struct SimtThread {
   KilnSimtThread device;
 
-  Fiber fiber;
-  SimtBlock* block;
-  unsigned rank;
   unsigned warp;
   unsigned lane;
 
-  SimtOperation waits_in;
   std::uint64_t mask;  // of a warp operation
   int barrier;         // the number of a named barrier
   // Operands and result of a warp operation.
@@ -57,6 +52,8 @@ struct SimtThread {
 
   unsigned commits;
   std::vector<SimtCopy> copies;
+
+  unsigned rank() const { return device.rank; }
 };
 
 }  // namespace kiln

@@ -41,10 +41,10 @@ void SimtWarps::meet(SimtThread& t, SimtOperation operation, std::uint64_t mask)
   if ((mask & own) == 0) {
     block_.report(FindingKind::inactive_lane, t.device.site, {}, [&] {
       return fmt::format("{} of {} calls {} at {} with mask {:#x}, which leaves out its lane {}",
-                         block_.name_of_thread(t.rank), block_.where(), name_of(operation),
+                         block_.name_of_thread(t.rank()), block_.where(), name_of(operation),
                          text_of(t.device.site), mask, t.lane);
     });
-    block_.abandon();
+    block_.abandon(t);
   }
   Warp& warp = warps_[t.warp];
   const unsigned line = operation >= SimtOperation::matrix ? t.device.site.line : 0;
@@ -122,7 +122,7 @@ void SimtWarps::shuffle(unsigned warp, const Meeting& meeting) {
       return fmt::format(
           "{} (lane {}) of {} reads by a shuffle at {} from lane {}, which {}; "
           "mask {:#x}",
-          block_.name_of_thread(t.rank), t.lane, block_.where(), text_of(t.device.site), t.source,
+          block_.name_of_thread(t.rank()), t.lane, block_.where(), text_of(t.device.site), t.source,
           in_mask ? "has ended or never was" : "is not in its mask", meeting.mask);
     });
   });
@@ -141,8 +141,8 @@ void SimtWarps::compare(unsigned warp, const Meeting& meeting) {
     if (t.value == first.value) return;
     block_.report(FindingKind::not_uniform, t.device.site, {}, [&] {
       return fmt::format("{} of {} has {}, {} has {}, where the warp must have one value",
-                         block_.name_of_thread(t.rank), block_.where(), t.value,
-                         block_.name_of_thread(first.rank), first.value);
+                         block_.name_of_thread(t.rank()), block_.where(), t.value,
+                         block_.name_of_thread(first.rank()), first.value);
     });
   });
 }
@@ -178,7 +178,7 @@ void SimtWarps::matrix(unsigned warp, const Meeting& meeting) {
 std::string SimtWarps::missing_lanes(const SimtThread& waiting) const {
   const Warp& warp = warps_[waiting.warp];
   for (const Meeting& meeting : warp.open) {
-    if (meeting.mask != waiting.mask || meeting.operation != waiting.waits_in) continue;
+    if (meeting.mask != waiting.mask || meeting.operation != block_.waits_in(waiting)) continue;
     if ((meeting.arrived >> waiting.lane & 1) == 0) continue;
     return fmt::format("{} at {} with mask {:#x} lacks the lanes {:#x} of warp {}; ",
                        name_of(meeting.operation), text_of(waiting.device.site), meeting.mask,

@@ -13,7 +13,7 @@ constexpr unsigned long long kKilnSimtRegionBytes = kKilnSimtStackBytes * kKilnS
 // An odd number of cache lines: threads side by side fall into different sets of the cache.
 constexpr unsigned long long kKilnSimtThreadBytes = 7 * 64;
 
-constexpr unsigned kKilnSimtAbiVersion = 1;
+constexpr unsigned kKilnSimtAbiVersion = 2;
 
 // Stands in each object, found there by its first 16 bytes: what the driver must know before it
 // calls the kernel.
@@ -35,10 +35,13 @@ struct KilnSimtSite {
 
 struct KilnSimtHost;
 
-// What a kernel sees of its thread; the host's part follows it.
+// What a kernel sees of its thread; the host's part follows it. What a barrier touches comes first,
+// within one line of the cache.
 struct KilnSimtThread {
   const KilnSimtHost* host;
+  void* machine;      // the host's
   KilnSimtSite site;  // where it called the last function that takes one
+  unsigned rank;      // in its block, x fastest
   unsigned thread[3];
   unsigned block[3];
   unsigned threads[3];  // per block

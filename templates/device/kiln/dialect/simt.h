@@ -161,9 +161,7 @@ KILN_DEVICE void named_barrier(int id, int threads) {
 }
 
 KILN_DEVICE int own_lane() {
-  const KilnSimtThread& t = *self();
-  const u32 rank = t.thread[0] + t.threads[0] * (t.thread[1] + t.threads[1] * t.thread[2]);
-  return static_cast<int>(rank % lanes);
+  return static_cast<int>(self()->rank % lanes);
 }
 KILN_DEVICE u32 shuffle_xor(LaneMask mask, u32 value, int lane_mask, int width) {
   const int lane = own_lane();
