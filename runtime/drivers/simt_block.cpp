@@ -237,18 +237,30 @@ void SimtBlock::named_barrier(SimtThread& t, int id, int threads) {
   }
   std::vector<SimtThread*> met;
   met.swap(barrier.waiting);
-  if (launch_->checked) {
-    std::vector<unsigned> warps;
-    std::array<bool, kSimtThreadsMax / 32> seen{};
-    for (const SimtThread* one : met) {
-      if (!std::exchange(seen[one->warp], true)) warps.push_back(one->warp);
-    }
-    order_.meet_warps(warps);
-  }
+  if (launch_->checked) order_.meet_warps(warps_of(id, met));
   for (auto it = met.rbegin(); it != met.rend(); ++it) {
     if (*it != &t) wake(**it);
   }
   after_waking(t);
+}
+
+// Hardware counts whole warps: one of which some lanes do not come has no defined meaning there.
+std::vector<unsigned> SimtBlock::warps_of(int barrier, const std::vector<SimtThread*>& met) {
+  std::array<std::uint64_t, kSimtThreadsMax / 32> lanes{};
+  for (const SimtThread* one : met) lanes[one->warp] |= std::uint64_t{1} << one->lane;
+  std::vector<unsigned> warps;
+  for (const SimtThread* one : met) {
+    const std::uint64_t came = std::exchange(lanes[one->warp], 0);
+    if (came == 0) continue;
+    warps.push_back(one->warp);
+    const std::uint64_t missing = warps_.live(one->warp) & ~came;
+    if (missing == 0) continue;
+    report(FindingKind::divergent_barrier, one->device.site, {}, [&] {
+      return fmt::format("named barrier {} at {}: lanes {:#x} of warp {} of {} came, {:#x} did not",
+                         barrier, text_of(one->device.site), came, one->warp, where(), missing);
+    });
+  }
+  return warps;
 }
 
 bool SimtBlock::unblock() {

@@ -85,6 +85,8 @@ class SimtBlock {
   void make_ready(unsigned rank) { ready_[ready_count_++] = static_cast<std::uint16_t>(rank); }
   void compare_barriers(const SimtThread& thread);
   void release_block_barrier();
+  // The warps of those who met in a named barrier.
+  std::vector<unsigned> warps_of(int barrier, const std::vector<SimtThread*>& met);
   // Nobody can run, and some have not ended. True when some can now.
   bool unblock();
   void report_stuck();

@@ -2,6 +2,7 @@
 #include "runtime/drivers/simt_order.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace kiln {
 
@@ -32,6 +33,19 @@ bool SimtOrder::before(const SimtMoment& earlier, unsigned thread) const {
     return known(warp, thread % warp_size_, earlier.thread % warp_size_) >= earlier.clock;
   }
   return warp_known_[warp * warps_ + earlier_warp] >= earlier.named;
+}
+
+std::optional<unsigned> SimtOrder::not_before(std::uint64_t lanes, const SimtMoment& earlier,
+                                              unsigned thread) const {
+  if (earlier.epoch < epoch_) return std::nullopt;
+  const unsigned warp = warp_of(earlier.thread);
+  SimtMoment one = earlier;
+  for (; lanes != 0; lanes &= lanes - 1) {
+    one.thread = warp * warp_size_ + static_cast<unsigned>(std::countr_zero(lanes));
+    if (!before(one, thread)) return one.thread;
+    if (warp != warp_of(thread)) break;  // named barriers order whole warps
+  }
+  return std::nullopt;
 }
 
 void SimtOrder::meet_lanes(unsigned warp, std::uint64_t lanes) {

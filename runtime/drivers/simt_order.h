@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,13 @@ class SimtOrder {
   SimtMoment now(unsigned thread) const;
   // Whether `earlier` is known to be over for whatever `thread` does now.
   bool before(const SimtMoment& earlier, unsigned thread) const;
+  // The same of what each of `lanes` of `earlier`'s warp did at such a moment of its own: a thread
+  // for which it does not hold, if any.
+  std::optional<unsigned> not_before(std::uint64_t lanes, const SimtMoment& earlier,
+                                     unsigned thread) const;
+  unsigned warp_of(unsigned thread) const { return thread / warp_size_; }
+  std::uint64_t lane_bit(unsigned thread) const { return std::uint64_t{1} << thread % warp_size_; }
+  std::uint32_t epoch() const { return epoch_; }
 
   void block_barrier() { ++epoch_; }
   void meet_lanes(unsigned warp, std::uint64_t lanes);

@@ -2,8 +2,15 @@
 #include "runtime/drivers/simt_shared_check.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace kiln {
+
+void SimtSharedCheck::start_block() {
+  ++block_;
+  groups_.clear();
+  free_ = 0;
+}
 
 SimtSharedCheck::Row& SimtSharedCheck::row_at(std::size_t index) {
   if (index >= rows_.size()) rows_.resize(index + 1);
@@ -20,7 +27,10 @@ void SimtSharedCheck::split(Row& row, std::size_t cell_bytes) {
   while (row.cell_bytes > cell_bytes) {
     const std::size_t half = row.cell_bytes / 2;
     for (std::size_t at = 0; at < kRowBytes; at += row.cell_bytes) {
-      row.cells[at + half] = row.cells[at];
+      Cell& upper = row.cells[at + half];
+      upper = row.cells[at];
+      upper.reads = copy_of(upper.reads);
+      upper.atomics = copy_of(upper.atomics);
     }
     row.cell_bytes = static_cast<std::uint8_t>(half);
   }
@@ -48,15 +58,13 @@ std::optional<SharedFault> SimtSharedCheck::access(std::size_t offset, std::size
   const Access access{now, site, kind};
   std::optional<SharedFault> fault;
   visit_cells(offset, bytes, [&](Cell& cell) {
-    if (!fault) fault = fault_of(cell, access, order);
-    if (kind == kKilnSimtRead) {
-      note_read(cell, access, order);
-      return;
+    if (cell.epoch != order.epoch()) {  // a block barrier is after all of them
+      drop(cell.reads);
+      drop(cell.atomics);
+      cell.epoch = order.epoch();
     }
-    cell.written = true;
-    cell.in_flight = flight == Flight::copy;
-    cell.reads = 0;
-    cell.write = access;
+    if (!fault) fault = fault_of(cell, access, order);
+    note(cell, access, flight, order);
   });
   return fault;
 }
@@ -69,53 +77,123 @@ void SimtSharedCheck::finish_copy(std::size_t offset, std::size_t bytes, const S
   });
 }
 
+namespace {
+
+SharedFault clash(FindingKind kind, unsigned thread, KilnSimtSite site, KilnSimtAccessKind what) {
+  return {kind, SharedFault::Earlier{thread, site, what}};
+}
+
+}  // namespace
+
 std::optional<SharedFault> SimtSharedCheck::fault_of(const Cell& cell, const Access& access,
-                                                     const SimtOrder& order) {
-  const auto clash = [](FindingKind kind, const Access& earlier) {
-    return SharedFault{kind,
-                       SharedFault::Earlier{earlier.moment.thread, earlier.site, earlier.kind}};
-  };
-  if (cell.in_flight) return clash(FindingKind::unfinished_copy, cell.write);
+                                                     const SimtOrder& order) const {
+  const Access& write = cell.write;
+  const unsigned writer = write.moment.thread;
+  if (cell.in_flight) return clash(FindingKind::unfinished_copy, writer, write.site, write.kind);
   if (!cell.written && access.kind != kKilnSimtWrite) {
     return SharedFault{FindingKind::uninitialised_read, std::nullopt};
   }
-  const unsigned thread = access.moment.thread;
-  const bool both_atomic = cell.write.kind == kKilnSimtAtomic && access.kind == kKilnSimtAtomic;
-  if (cell.written && !both_atomic && !order.before(cell.write.moment, thread)) {
-    return clash(FindingKind::race, cell.write);
+  if (!order.before(write.moment, access.moment.thread)) {
+    return clash(FindingKind::race, writer, write.site, write.kind);
+  }
+  if (access.kind != kKilnSimtAtomic) {
+    if (auto fault = race_with(cell.atomics, access, order)) return fault;
   }
   if (access.kind == kKilnSimtRead) return std::nullopt;
-  for (std::size_t i = 0; i < cell.reads; ++i) {
-    if (!order.before(cell.read[i].moment, thread)) return clash(FindingKind::race, cell.read[i]);
+  return race_with(cell.reads, access, order);
+}
+
+std::optional<SharedFault> SimtSharedCheck::race_with(List list, const Access& access,
+                                                      const SimtOrder& order) const {
+  while (list != 0) {
+    const Group& group = groups_[list - 1];
+    const Access& earlier = group.access;
+    if (const auto other = order.not_before(group.lanes, earlier.moment, access.moment.thread)) {
+      return clash(FindingKind::race, *other, earlier.site, earlier.kind);
+    }
+    list = group.next;
   }
   return std::nullopt;
 }
 
-// A read that happens before this one says nothing more: what is ordered after this one is ordered
-// after it. Where all places are taken, the thread that holds most of them in spirit gives way:
-// reads of as many different warps as possible stay, at least two of them by different threads.
-void SimtSharedCheck::note_read(Cell& cell, const Access& access, const SimtOrder& order) {
-  const auto end = std::remove_if(
-      cell.read.begin(), cell.read.begin() + cell.reads,
-      [&](const Access& earlier) { return order.before(earlier.moment, access.moment.thread); });
-  cell.reads = static_cast<std::uint8_t>(end - cell.read.begin());
-  if (cell.reads < kReadsMax) {
-    cell.read[cell.reads++] = access;
-    return;
+void SimtSharedCheck::note(Cell& cell, const Access& access, Flight flight,
+                           const SimtOrder& order) {
+  switch (access.kind) {
+    case kKilnSimtRead:
+      add(cell.reads, access, order);
+      break;
+    case kKilnSimtAtomic:
+      cell.written = true;
+      add(cell.atomics, access, order);
+      break;
+    case kKilnSimtWrite:
+      cell.written = true;
+      cell.in_flight = flight == Flight::copy;
+      cell.write = access;
+      drop(cell.reads);
+      drop(cell.atomics);
+      break;
   }
-  constexpr unsigned kLanes = 32;  // near enough for warps of 64
-  const auto same_warp = [](const Access& a, const Access& b) {
-    return a.moment.thread / kLanes == b.moment.thread / kLanes;
-  };
-  for (std::size_t i = 0; i < kReadsMax; ++i) {
-    std::size_t alike = 0;
-    for (const Access& other : cell.read) alike += same_warp(cell.read[i], other) ? 1 : 0;
-    if (alike > 2 || (alike == 2 && same_warp(cell.read[i], access))) {
-      cell.read[i] = access;
-      return;
+}
+
+void SimtSharedCheck::add(List& list, const Access& access, const SimtOrder& order) {
+  const SimtMoment& now = access.moment;
+  const unsigned warp = order.warp_of(now.thread);
+  const std::uint64_t lane = order.lane_bit(now.thread);
+  List same = 0;
+  for (List* link = &list; *link != 0;) {
+    Group& group = groups_[*link - 1];
+    const SimtMoment& then = group.access.moment;
+    if (order.warp_of(then.thread) == warp) {
+      const KilnSimtSite& site = group.access.site;
+      if (then.clock == now.clock && then.named == now.named && site.line == access.site.line &&
+          site.file == access.site.file) {
+        same = *link;
+      } else {
+        group.lanes &= ~lane;  // one thread's accesses are in order
+      }
+    }
+    if (*link != same && !order.not_before(group.lanes, then, now.thread)) {
+      const List gone = *link;
+      *link = std::exchange(group.next, free_);
+      free_ = gone;
+    } else {
+      link = &group.next;
     }
   }
-  cell.read[0] = access;
+  if (same == 0) {
+    same = new_group();
+    groups_[same - 1] = {access, 0, std::exchange(list, same)};
+  }
+  groups_[same - 1].lanes |= lane;
+}
+
+SimtSharedCheck::List SimtSharedCheck::new_group() {
+  if (free_ != 0) {
+    const List taken = free_;
+    free_ = groups_[taken - 1].next;
+    return taken;
+  }
+  groups_.emplace_back();
+  return static_cast<List>(groups_.size());
+}
+
+SimtSharedCheck::List SimtSharedCheck::copy_of(List list) {
+  List copy = 0;
+  for (; list != 0; list = groups_[list - 1].next) {
+    const List added = new_group();
+    groups_[added - 1] = groups_[list - 1];
+    groups_[added - 1].next = std::exchange(copy, added);
+  }
+  return copy;
+}
+
+void SimtSharedCheck::drop(List& list) {
+  while (list != 0) {
+    Group& group = groups_[list - 1];
+    const List gone = std::exchange(list, group.next);
+    group.next = std::exchange(free_, gone);
+  }
 }
 
 }  // namespace kiln

@@ -21,6 +21,8 @@ class SimtWarps {
   // `thread` has ended: nobody waits for it any more.
   void exit(SimtThread& thread);
   std::uint64_t all_lanes() const;
+  // The lanes of a warp that exist and have not ended.
+  std::uint64_t live(unsigned warp) const { return warps_[warp].live; }
   // Which lanes `waiting` waits for, for people.
   std::string missing_lanes(const SimtThread& waiting) const;
 
