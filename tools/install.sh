@@ -6,9 +6,9 @@ set -euo pipefail
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libexpected-dev libsqlite3-dev libxxhash-dev
   libsodium-dev libboost-context-dev libcli11-dev nlohmann-json3-dev libdlpack-dev libgtest-dev)
 
-# For gfx*: hipRTC, comgr and their headers. Kiln builds and runs without, so a machine whose
-# archive lacks it goes on, and its tests of hipRTC are skipped.
-optional=(libamdhip64-dev)
+# For gfx*: hipRTC, comgr and their headers. For kernels in a debugger: gdb. Kiln builds and runs
+# without, so a machine whose archive lacks them goes on, and the tests that need them are skipped.
+optional=(libamdhip64-dev gdb)
 # For tools/fetch_nvrtc.sh; without it, the tests of other NVRTC versions are skipped.
 python3 -m pip --version >/dev/null 2>&1 || optional+=(python3-pip)
 

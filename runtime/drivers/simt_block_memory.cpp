@@ -61,8 +61,9 @@ void* SimtBlockMemory::static_array(SimtThread& t, const void* key, const char* 
   const std::size_t most = simt_shared_bytes_max(block_.launch().warp_size);
   if (bytes > most - std::min(most, used_)) {
     block_.report(FindingKind::shared_memory_exceeded, t.device.site, {}, [&] {
-      return fmt::format("'{}' of {} bytes on top of {} is more than the {} that a block may have",
-                         name, bytes, used_, most);
+      return fmt::format(
+          "'{}' at {} of {} bytes on top of {} is more than the {} that a block may have", name,
+          text_of(t.device.site), bytes, used_, most);
     });
     block_.abandon(t);
   }

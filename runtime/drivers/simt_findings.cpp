@@ -25,6 +25,8 @@ std::string_view name_of(FindingKind kind) {
       return "global memory out of bounds";
     case FindingKind::misaligned:
       return "misaligned access";
+    case FindingKind::wrong_lane_map:
+      return "wrong lane map";
     case FindingKind::unfinished_copy:
       return "asynchronous copy not waited for";
     case FindingKind::divergent_barrier:

@@ -23,6 +23,7 @@ enum class FindingKind {
   divergent_barrier,
   inactive_lane,
   not_uniform,
+  wrong_lane_map,
   unfinished_copy,
   race,
   uninitialised_read,

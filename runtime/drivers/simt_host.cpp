@@ -47,20 +47,19 @@ unsigned warp_uniform(KilnSimtThread* thread, unsigned value) {
   meet(t, SimtOperation::warp_uniform, ~0ULL);
   return value;
 }
-void matrix(KilnSimtThread* thread, KilnSimtMatrix kind, const void* a, const void* b,
-            const float* c, float* d) {
+void matrix(KilnSimtThread* thread, KilnSimtMatrix kind, const KilnSimtMatrixOperands* operands) {
   SimtThread& t = of(thread);
-  t.matrix = {a, b, c, d};
+  t.operands = operands;
   t.source = static_cast<int>(kind);
   meet(t, SimtOperation::matrix, ~0ULL);
 }
-void load_matrix(KilnSimtThread* thread, int count, int transpose, const void* row,
-                 unsigned* words) {
+void load_matrix(KilnSimtThread* thread, const KilnSimtMatrixLoad* load) {
   SimtThread& t = of(thread);
-  t.row = {row, words};
-  t.source = count;
-  t.value = transpose != 0 ? 1 : 0;
+  t.load = load;
   meet(t, SimtOperation::load_matrix, ~0ULL);
+}
+void matrix_value(KilnSimtThread* thread, KilnSimtMatrix kind, int i, int row, int column) {
+  block_of(*thread).warps().check_value(of(thread), kind, i, {row, column});
 }
 
 void* shared_static(KilnSimtThread* thread, const void* key, const char* name,
@@ -114,6 +113,7 @@ const KilnSimtHost* simt_host() {
       .warp_uniform = warp_uniform,
       .matrix = matrix,
       .load_matrix = load_matrix,
+      .matrix_value = matrix_value,
       .shared_static = shared_static,
       .shared_dynamic = shared_dynamic,
       .async_copy = async_copy,

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <string_view>
 #include <vector>
 
-#include "runtime/drivers/simt_matrix.h"
+#include "templates/device/kiln/simt_abi.h"
 
 namespace kiln {
 
@@ -47,8 +47,8 @@ struct SimtThread {
   // Operands and result of a warp operation.
   std::uint64_t value;
   int source;
-  MatrixLane matrix;
-  MatrixRow row;
+  const KilnSimtMatrixOperands* operands;
+  const KilnSimtMatrixLoad* load;
 
   unsigned commits;
   std::vector<SimtCopy> copies;

@@ -140,9 +140,9 @@ void SimtWarps::compare(unsigned warp, const Meeting& meeting) {
   visit(meeting.arrived, warp, [&](SimtThread& t) {
     if (t.value == first.value) return;
     block_.report(FindingKind::not_uniform, t.device.site, {}, [&] {
-      return fmt::format("{} of {} has {}, {} has {}, where the warp must have one value",
+      return fmt::format("{} of {} has {} at {}, {} has {}, where the warp must have one value",
                          block_.name_of_thread(t.rank()), block_.where(), t.value,
-                         block_.name_of_thread(first.rank()), first.value);
+                         text_of(t.device.site), block_.name_of_thread(first.rank()), first.value);
     });
   });
 }
@@ -163,16 +163,51 @@ void SimtWarps::matrix(unsigned warp, const Meeting& meeting) {
   if (!complete_warp(warp, meeting)) return;
   const unsigned size = block_.launch().warp_size;
   if (meeting.operation == SimtOperation::matrix) {
-    std::array<MatrixLane, 64> lanes;
-    for (unsigned i = 0; i < size; ++i) lanes[i] = lane(warp, i).matrix;
+    std::array<KilnSimtMatrixOperands, 64> all;
+    for (unsigned i = 0; i < size; ++i) all[i] = *lane(warp, i).operands;
+    const auto lanes = std::span<const KilnSimtMatrixOperands>(all).first(size);
     const auto kind = static_cast<KilnSimtMatrix>(lane(warp, 0).source);
-    multiply_matrices(kind, std::span(lanes).first(size));
+    if (block_.launch().checked) check_lane_map(warp, kind, lanes);
+    multiply_matrices(kind, lanes);
     return;
   }
-  std::array<MatrixRow, 64> rows;
-  for (unsigned i = 0; i < size; ++i) rows[i] = lane(warp, i).row;
-  const SimtThread& first = lane(warp, 0);
-  load_matrices(first.source, first.value != 0, std::span(rows).first(size));
+  std::array<KilnSimtMatrixLoad, 64> all;
+  for (unsigned i = 0; i < size; ++i) all[i] = *lane(warp, i).load;
+  load_matrices(std::span<const KilnSimtMatrixLoad>(all).first(size));
+}
+
+void SimtWarps::check_lane_map(unsigned warp, KilnSimtMatrix kind,
+                               std::span<const KilnSimtMatrixOperands> lanes) {
+  for (const MisplacedElement& one : misplaced_elements(kind, lanes)) {
+    const SimtThread& t = lane(warp, one.lane);
+    const KilnSimtOrigin& actual = *one.actual;
+    const KilnSimtSite site = actual.site.file ? actual.site : t.device.site;
+    block_.report(FindingKind::wrong_lane_map, site, t.device.site, [&] {
+      const std::string what =
+          actual.site.file
+              ? fmt::format("element ({},{}){}, taken at {}", actual.row, actual.column,
+                            actual.array ? fmt::format(" of {}", actual.array) : "",
+                            text_of(actual.site))
+              : std::string("an element that was given no row and column");
+      return fmt::format(
+          "{} (lane {}) of {} has as value {} of {} for {} at {} {}, where the instruction takes "
+          "({},{})",
+          block_.name_of_thread(t.rank()), t.lane, block_.where(), one.value, one.operand,
+          name_of(kind), text_of(t.device.site), what, one.expected.row, one.expected.column);
+    });
+  }
+}
+
+void SimtWarps::check_value(const SimtThread& t, KilnSimtMatrix kind, int i, MatrixPlace place) {
+  const MatrixPlace actual = place_of_value(kind, t.lane, i);
+  if (actual == place) return;
+  block_.report(FindingKind::wrong_lane_map, t.device.site, {}, [&] {
+    return fmt::format(
+        "{} (lane {}) of {} takes value {} of the product of {} for ({},{}) at {}; "
+        "it is ({},{})",
+        block_.name_of_thread(t.rank()), t.lane, block_.where(), i, name_of(kind), place.row,
+        place.column, text_of(t.device.site), actual.row, actual.column);
+  });
 }
 
 std::string SimtWarps::missing_lanes(const SimtThread& waiting) const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/drivers/simt_matrix.h"
 #include "runtime/drivers/simt_thread.h"
 
 namespace kiln {
@@ -20,6 +21,8 @@ class SimtWarps {
   void meet(SimtThread& thread, SimtOperation operation, std::uint64_t mask);
   // `thread` has ended: nobody waits for it any more.
   void exit(SimtThread& thread);
+  // Whether value `i` of the thread's part of a product is at `place`; it is found where not.
+  void check_value(const SimtThread& thread, KilnSimtMatrix kind, int i, MatrixPlace place);
   std::uint64_t all_lanes() const;
   // The lanes of a warp that exist and have not ended.
   std::uint64_t live(unsigned warp) const { return warps_[warp].live; }
@@ -45,6 +48,8 @@ class SimtWarps {
   void vote(unsigned warp, const Meeting& meeting);
   bool complete_warp(unsigned warp, const Meeting& meeting);
   void matrix(unsigned warp, const Meeting& meeting);
+  void check_lane_map(unsigned warp, KilnSimtMatrix kind,
+                      std::span<const KilnSimtMatrixOperands> lanes);
   template <class Visit>
   void visit(std::uint64_t lanes, unsigned warp, Visit visit);
 

@@ -15,8 +15,14 @@ Jitctl::Jitctl() {
 }
 
 ProcessResult Jitctl::run(std::vector<std::string> words) const {
-  words.insert(words.begin(), KILN_JITCTL);
-  return run_process(words, changes_);
+  return run_under({}, words);
+}
+
+ProcessResult Jitctl::run_under(std::vector<std::string> program,
+                                const std::vector<std::string>& words) const {
+  program.emplace_back(KILN_JITCTL);
+  program.insert(program.end(), words.begin(), words.end());
+  return run_process(program, changes_);
 }
 
 ProcessResult Jitctl::run_json(std::vector<std::string> words, nlohmann::json* object) const {

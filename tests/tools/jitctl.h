@@ -17,6 +17,9 @@ class Jitctl {
   Jitctl();
 
   ProcessResult run(std::vector<std::string> words) const;
+  // The same as the last words of another program's call, such as a debugger's.
+  ProcessResult run_under(std::vector<std::string> program,
+                          const std::vector<std::string>& words) const;
   // The same with --json; the object that it printed is in `*object` (null when it is not JSON).
   ProcessResult run_json(std::vector<std::string> words, nlohmann::json* object) const;
 

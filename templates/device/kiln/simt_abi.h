@@ -13,7 +13,7 @@ constexpr unsigned long long kKilnSimtRegionBytes = kKilnSimtStackBytes * kKilnS
 // An odd number of cache lines: threads side by side fall into different sets of the cache.
 constexpr unsigned long long kKilnSimtThreadBytes = 7 * 64;
 
-constexpr unsigned kKilnSimtAbiVersion = 2;
+constexpr unsigned kKilnSimtAbiVersion = 3;
 
 // Stands in each object, found there by its first 16 bytes: what the driver must know before it
 // calls the kernel.
@@ -85,6 +85,34 @@ enum KilnSimtMatrix : unsigned {
   kKilnSimtMfma32Bf16,  // 32x32x8
 };
 
+// Which element of which matrix a lane holds, in the checked mode.
+struct KilnSimtOrigin {
+  const char* array;  // the shared array that it was read from, if any
+  int row;
+  int column;
+  KilnSimtSite site;  // where the kernel took it; no file: it did not say what it is
+};
+
+// This lane's part of d = a b + c. Where an origin is given, each 16-bit element has one.
+struct KilnSimtMatrixOperands {
+  const unsigned* a;
+  const unsigned* b;
+  const float* c;
+  float* d;
+  const KilnSimtOrigin* a_origins;  // null in the unchecked mode
+  const KilnSimtOrigin* b_origins;
+};
+
+// ldmatrix: this lane's row of 8 elements, and the `count` words that it gets.
+struct KilnSimtMatrixLoad {
+  int count;
+  int transpose;
+  const unsigned* row;
+  unsigned* words;
+  const KilnSimtOrigin* row_origins;  // null in the unchecked mode
+  KilnSimtOrigin* origins;
+};
+
 // Warp operations meet the lanes of `mask`; lanes are those of the thread's warp.
 struct KilnSimtHost {
   unsigned size_bytes;  // of this struct as the host knows it
@@ -96,12 +124,12 @@ struct KilnSimtHost {
   unsigned long long (*ballot)(KilnSimtThread* thread, unsigned long long mask, int vote);
   // `value`, which must be the same in all lanes. The checked mode alone asks.
   unsigned (*warp_uniform)(KilnSimtThread* thread, unsigned value);
-  // d = a b + c, each this lane's part.
-  void (*matrix)(KilnSimtThread* thread, KilnSimtMatrix kind, const void* a, const void* b,
-                 const float* c, float* d);
-  // `row`: 16 bytes, this lane's row of a matrix; `words`: `count` words of this lane.
-  void (*load_matrix)(KilnSimtThread* thread, int count, int transpose, const void* row,
-                      unsigned* words);
+  void (*matrix)(KilnSimtThread* thread, KilnSimtMatrix kind,
+                 const KilnSimtMatrixOperands* operands);
+  void (*load_matrix)(KilnSimtThread* thread, const KilnSimtMatrixLoad* load);
+  // The kernel takes value i of this lane's part of d for (row, column). The checked mode alone
+  // asks.
+  void (*matrix_value)(KilnSimtThread* thread, KilnSimtMatrix kind, int i, int row, int column);
 
   // The block's array of this declaration, which `key` stands for.
   void* (*shared_static)(KilnSimtThread* thread, const void* key, const char* name,

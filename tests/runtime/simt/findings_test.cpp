@@ -115,6 +115,23 @@ TEST_F(SimtFindings, AWriteOverWhatAnotherWarpStillReads) {
                  dims(1, 64), "race", {"HERE", "THERE"});
 }
 
+// Atomics may meet; what is no atomic may not meet any of them, even where the last is one's own.
+TEST_F(SimtFindings, APlainReadAmongAtomics) {
+  const auto text = [](const std::string& barrier) {
+    return kernel_text(R"(
+  KILN_SHARED(int, cell, 1);
+  if (t == 0) cell[0] = 0;
+  block_barrier();
+  if (t == 0) atomic_add(cell, 0, 1);  // THERE
+  if (t == 1) atomic_add(cell, 0, 1);
+  )" + barrier + R"(
+  if (t == 1) out.store(0, cell[0]);  // HERE
+)");
+  };
+  expect_finding(text(""), dims(1, 32), "race", {"HERE", "THERE"});
+  expect_result(text("warp_barrier();"), dims(1, 32), {2});
+}
+
 TEST_F(SimtFindings, AnUninitialisedCell) {
   const std::string text = kernel_text(R"(
   KILN_SHARED(int, tile, 65);
@@ -237,6 +254,14 @@ TEST_F(SimtFindings, ANamedBarrierThatSomeDoNotReach) {
                  dims(1, 96), "divergent barrier", {"HERE", "THERE"});
 }
 
+// As many threads as are wanted, but no whole warp of them.
+TEST_F(SimtFindings, ANamedBarrierOfHalfWarps) {
+  expect_finding(kernel_text("  if (t % 32 < 16) named_barrier(1, 64);  // HERE"), dims(1, 128),
+                 "divergent barrier", {"HERE"}, 128);
+  expect_result(kernel_text("  if (t < 64) named_barrier(1, 64);\n  out.store(t, 1);"),
+                dims(1, 128), std::vector<int>(128, 1));
+}
+
 TEST_F(SimtFindings, AWrongShuffleMask) {
   // Lanes that never come.
   const std::string missing = kernel_text(R"(
@@ -279,6 +304,30 @@ TEST_F(SimtFindings, AWarpNumberInDivergedCode) {
   block_barrier();
 )"),
                  dims(1, 32), "inactive lane", {"HERE"});
+}
+
+// Rows of 48 threads: a warp has the end of one row and the beginning of the next.
+TEST_F(SimtFindings, AWarpNumberThatIsNoneOfTheWarp) {
+  LaunchDims rows;
+  rows.block = {48, 2, 1};
+  expect_finding(kernel_text("  out.store(t, warp());  // HERE"), rows,
+                 "value not uniform in the warp", {"HERE"});
+  rows.block = {32, 2, 1};
+  expect_result(kernel_text("  out.store(t, warp());"), rows, std::vector<int>(32, 0));
+}
+
+TEST_F(SimtFindings, MoreSharedMemoryThanABlockMayHave) {
+  const std::string text = kernel_text(R"(
+  KILN_SHARED(int, first, 8192);
+  KILN_SHARED(int, second, 8192);
+  KILN_SHARED(int, third, 1);  // HERE
+  first[t] = 1;
+  second[t] = 1;
+  third[0] = 1;
+)");
+  const std::string what = "too much shared memory";
+  expect_finding(text, dims(1, 1), what, {"HERE"}, 64, "simt:warp64:checked");
+  expect_finding(text, dims(1, 1, 232448 - 65536), what, {"HERE"});
 }
 
 TEST_F(SimtFindings, AMatrixInstructionWithLanesMissing) {

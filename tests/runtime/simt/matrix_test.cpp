@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix instructions with small integers, which are exact in each type: every lane takes its
-// elements by the vendor's document, and the product must come out.
+// elements by the vendor's document, and the product must come out; with another lane map it is
+// found, at its line.
+#include <fmt/format.h>
+
 #include <numeric>
 
 #include "tests/runtime/simt/machine.h"
@@ -11,22 +14,30 @@ namespace {
 using test::dims;
 using test::kernel_text;
 
+struct Sizes {
+  int rows, columns, depth;
+};
+
 struct MatrixCase {
   std::string name;
-  int rows, columns, depth;
+  Sizes sizes;
   const char* arch;
   std::string kernel;  // in: A by rows, B by rows, C by rows; out: D by rows
 };
 
+std::uint32_t lanes_of(const std::string& arch) {
+  return arch.find("warp64") != std::string::npos ? 64 : 32;
+}
+
 class SimtMatrix : public test::MachineTest, public testing::WithParamInterface<MatrixCase> {
  protected:
-  static std::vector<int> inputs(const MatrixCase& one) {
+  static std::vector<int> inputs(const Sizes& one) {
     std::vector<int> in(static_cast<std::size_t>(one.rows * one.depth + one.depth * one.columns +
                                                  one.rows * one.columns));
     for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<int>(i * 7 % 31) - 15;
     return in;
   }
-  static std::vector<int> product(const MatrixCase& one, const std::vector<int>& in) {
+  static std::vector<int> product(const Sizes& one, const std::vector<int>& in) {
     const int* a = in.data();
     const int* b = a + one.rows * one.depth;
     const int* c = b + one.depth * one.columns;
@@ -42,137 +53,178 @@ class SimtMatrix : public test::MachineTest, public testing::WithParamInterface<
   }
 };
 
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+}
+
 // PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type", word for word.
-std::string mma(const std::string& type, const std::string& a_row_of_third) {
-  return kernel_text(R"(
+std::string mma(const std::string& type) {
+  std::string text = kernel_text(R"(
   const int group = t / 4, member = t % 4;
-  MmaA a; MmaB b; MmaC c;
-  float va[8], vb[4];
+  const auto element = [&](int first, int width, int row, int column) {
+    const float value = static_cast<float>(in.load(first + row * width + column));
+    return matrix_element(from_float<TYPE>(value), row, column);
+  };
+  MatrixElement ea[8], eb[4];
   for (int i = 0; i < 8; ++i) {
-    const int row = )" +
-                     a_row_of_third + R"( ? group : group + 8;
+    const int row = (0 <= i && i < 2) || (4 <= i && i < 6) ? group : group + 8;
     const int column = i < 4 ? member * 2 + (i & 1) : member * 2 + (i & 1) + 8;
-    va[i] = static_cast<float>(in.load(row * 16 + column));
+    ea[i] = element(0, 16, row, column);
   }
   for (int i = 0; i < 4; ++i) {
     const int row = i < 2 ? member * 2 + (i & 1) : member * 2 + (i & 1) + 8;
-    vb[i] = static_cast<float>(in.load(16 * 16 + row * 8 + group));
+    eb[i] = element(16 * 16, 8, row, group);
   }
-  for (int i = 0; i < 4; ++i) a.words[i] = pack2<)" +
-                     type + R"(>(va[2 * i], va[2 * i + 1]);
-  for (int i = 0; i < 2; ++i) b.words[i] = pack2<)" +
-                     type + R"(>(vb[2 * i], vb[2 * i + 1]);
+  MmaA a; MmaB b; MmaC c;
+  for (int i = 0; i < 4; ++i) a.words[i] = matrix_word(ea[2 * i], ea[2 * i + 1]);
+  for (int i = 0; i < 2; ++i) b.words[i] = matrix_word(eb[2 * i], eb[2 * i + 1]);
   for (int i = 0; i < 4; ++i) {
-    const int row = i < 2 ? group : group + 8;
-    c.values[i] = static_cast<float>(in.load(16 * 16 + 16 * 8 + row * 8 + member * 2 + (i & 1)));
+    const int row = i < 2 ? group : group + 8, column = member * 2 + (i & 1);
+    c.at(i, row, column) = static_cast<float>(in.load(16 * 16 + 16 * 8 + row * 8 + column));
   }
-  const MmaC d = mma_m16n8k16<)" +
-                     type + R"(>(a, b, c);
+  MmaC d = mma_m16n8k16<TYPE>(a, b, c);
   for (int i = 0; i < 4; ++i) {
-    const int row = i < 2 ? group : group + 8;
-    out.store(row * 8 + member * 2 + (i & 1), static_cast<int>(d.values[i]));
+    const int row = i < 2 ? group : group + 8, column = member * 2 + (i & 1);
+    out.store(row * 8 + column, static_cast<int>(d.at(i, row, column)));
   }
 )");
+  replace_all(text, "TYPE", type);
+  return text;
 }
-const std::string kRightRows = "(0 <= i && i < 2) || (4 <= i && i < 6)";
 
 // AMD's matrix instruction calculator for v_mfma_f32_16x16x16_bf16 and v_mfma_f32_32x32x8_bf16:
 // A[i][k]: lane i + size (k / 4), element k % 4; B[k][j]: lane j + size (k / 4), element k % 4;
 // D[i][j]: lane j + size ((i / 4) % (64 / size)), register 4 (i / (256 / size)) + i % 4.
-std::string mfma(int size, int depth, int registers, const std::string& call) {
-  const std::string s = std::to_string(size);
-  const std::string k = std::to_string(depth);
-  const std::string n = std::to_string(registers);
-  return kernel_text(R"(
-  MfmaAB a = {}, b = {};
-  MfmaC<)" + n + R"(> c = {};
-  for (int i = 0; i < )" +
-                     s + R"(; ++i) {
-    for (int k = 0; k < )" +
-                     k + R"(; ++k) {
-      if (i + )" + s +
-                     R"( * (k / 4) != t) continue;
-      a.values[k % 4] = from_float<bf16>(static_cast<float>(in.load(i * )" +
-                     k + R"( + k)));
-      b.values[k % 4] =
-          from_float<bf16>(static_cast<float>(in.load()" +
-                     s + " * " + k + " + k * " + s + R"( + i)));
+std::string mfma(int size, const std::string& call) {
+  std::string text = kernel_text(R"(
+  constexpr int S = SIZE, K = 256 / S;
+  MatrixElement ea[4], eb[4];
+  for (int i = 0; i < S; ++i) {
+    for (int k = 0; k < K; ++k) {
+      if (i + S * (k / 4) != t) continue;
+      const float va = static_cast<float>(in.load(i * K + k));
+      const float vb = static_cast<float>(in.load(S * K + k * S + i));
+      ea[k % 4] = matrix_element(from_float<bf16>(va), i, k);
+      eb[k % 4] = matrix_element(from_float<bf16>(vb), k, i);
     }
   }
-  const int first = 2 * )" +
-                     s + " * " + k + R"(;
-  for (int i = 0; i < )" +
-                     s + R"(; ++i) {
-    for (int j = 0; j < )" +
-                     s + R"(; ++j) {
-      const int lane_of = j + )" +
-                     s + " * (i / 4 % (64 / " + s + "));" + R"(
-      const int own = 4 * (i / (256 / )" +
-                     s + R"()) + i % 4;
-      if (lane_of == t) c.values[own] = static_cast<float>(in.load(first + i * )" +
-                     s + R"( + j));
-    }
+  MfmaA<S> a; MfmaB<S> b; MfmaC<S> c = {};
+  for (int i = 0; i < 2; ++i) {
+    a.words[i] = matrix_word(ea[2 * i], ea[2 * i + 1]);
+    b.words[i] = matrix_word(eb[2 * i], eb[2 * i + 1]);
   }
-  const MfmaC<)" + n +
-                     "> d = " + call + R"((a, b, c);
-  for (int i = 0; i < )" +
-                     s + R"(; ++i) {
-    for (int j = 0; j < )" +
-                     s + R"(; ++j) {
-      const int lane_of = j + )" +
-                     s + " * (i / 4 % (64 / " + s + "));" + R"(
-      const int own = 4 * (i / (256 / )" +
-                     s + R"()) + i % 4;
-      if (lane_of == t) out.store(i * )" +
-                     s + R"( + j, static_cast<int>(d.values[own]));
+  const auto each = [&](auto use) {
+    for (int i = 0; i < S; ++i) {
+      for (int j = 0; j < S; ++j) {
+        if (j + S * (i / 4 % (64 / S)) == t) use(4 * (i / (256 / S)) + i % 4, i, j);
+      }
     }
-  }
+  };
+  each([&](int own, int i, int j) {
+    c.at(own, i, j) = static_cast<float>(in.load(2 * S * K + i * S + j));
+  });
+  MfmaC<S> d = CALL(a, b, c);
+  each([&](int own, int i, int j) { out.store(i * S + j, static_cast<int>(d.at(own, i, j))); });
 )");
+  replace_all(text, "SIZE", std::to_string(size));
+  replace_all(text, "CALL", call);
+  return text;
 }
 
 const std::vector<MatrixCase> kCases = {
-    {"mma_bf16", 16, 8, 16, "simt:checked", mma("bf16", kRightRows)},
-    {"mma_f16", 16, 8, 16, "simt", mma("f16", kRightRows)},
-    {"mfma_16", 16, 16, 16, "simt:warp64:checked", mfma(16, 16, 4, "mfma_16x16x16")},
-    {"mfma_32", 32, 32, 8, "simt:warp64", mfma(32, 8, 16, "mfma_32x32x8")},
+    {"mma_bf16", {16, 8, 16}, "simt", mma("bf16")},
+    {"mma_f16", {16, 8, 16}, "simt", mma("f16")},
+    {"mfma_16", {16, 16, 16}, "simt:warp64", mfma(16, "mfma_16x16x16")},
+    {"mfma_32", {32, 32, 8}, "simt:warp64", mfma(32, "mfma_32x32x8")},
 };
 
 TEST_P(SimtMatrix, MultipliesByTheDocumentedLaneMap) {
   const MatrixCase& one = GetParam();
-  const std::vector<int> in = inputs(one);
-  const std::uint32_t lanes = std::string(one.arch).find("warp64") != std::string::npos ? 64 : 32;
-  expect_result(one.kernel, dims(1, lanes), product(one, in), in, one.arch);
+  const std::vector<int> in = inputs(one.sizes);
+  for (const std::string mode : {"", ":checked"}) {
+    expect_result(one.kernel, dims(1, lanes_of(one.arch)), product(one.sizes, in), in,
+                  one.arch + mode);
+  }
 }
 INSTANTIATE_TEST_SUITE_P(All, SimtMatrix, testing::ValuesIn(kCases),
                          [](const auto& one) { return one.param.name; });
 
-using SimtWrongMatrix = SimtMatrix;
-TEST_P(SimtWrongMatrix, AKernelWithAnotherLaneMapGetsAnotherProduct) {
-  MatrixCase one = GetParam();
-  one.kernel = mma("bf16", "i < 4");  // halves of A's rows and columns exchanged
-  const std::vector<int> in = inputs(one);
-  std::vector<int> out(static_cast<std::size_t>(one.rows * one.columns));
-  ASSERT_TRUE(machine().run(one.kernel, dims(1, 32), out, in, one.arch));
-  EXPECT_NE(out, product(one, in));
+// row(i) and column(i) of the fragments say the same as the documents.
+const std::vector<MatrixCase> kAskingCases = [] {
+  const auto kernel = [](const std::string& types, const std::string& call) {
+    return kernel_text(R"(
+  )" + types + R"(
+  const auto bits = [&](int first, int at) {
+    return from_float<bf16>(static_cast<float>(in.load(first + at)));
+  };
+  A a; B b; C c;
+  for (int i = 0; i < static_cast<int>(sizeof a.words / sizeof a.words[0]); ++i) {
+    const int r = A::row(i), k = A::column(i);
+    a.words[i] = matrix_word(matrix_element(bits(0, r * K + k), r, k),
+                             matrix_element(bits(0, r * K + k + 1), r, k + 1));
+  }
+  for (int i = 0; i < static_cast<int>(sizeof b.words / sizeof b.words[0]); ++i) {
+    const int k = B::row(i), n = B::column(i);
+    b.words[i] = matrix_word(matrix_element(bits(M * K, k * N + n), k, n),
+                             matrix_element(bits(M * K, (k + 1) * N + n), k + 1, n));
+  }
+  const int values = static_cast<int>(sizeof c.values / sizeof c.values[0]);
+  for (int i = 0; i < values; ++i) {
+    c.values[i] = static_cast<float>(in.load(M * K + K * N + C::row(i) * N + C::column(i)));
+  }
+  const C d = )" + call +
+                       R"((a, b, c);
+  for (int i = 0; i < values; ++i) {
+    out.store(C::row(i) * N + C::column(i), static_cast<int>(d.values[i]));
+  }
+)");
+  };
+  const auto wide = [&](int size, const std::string& call) {
+    return kernel(
+        fmt::format("constexpr int M = {0}, N = {0}, K = 256 / {0}; using A = MfmaA<{0}>; "
+                    "using B = MfmaB<{0}>; using C = MfmaC<{0}>;",
+                    size),
+        call);
+  };
+  return std::vector<MatrixCase>{
+      {"mma",
+       {16, 8, 16},
+       "simt:checked",
+       kernel("constexpr int M = 16, N = 8, K = 16; using A = MmaA; using B = MmaB; using C = "
+              "MmaC;",
+              "mma_m16n8k16<bf16>")},
+      {"mfma_16", {16, 16, 16}, "simt:warp64:checked", wide(16, "mfma_16x16x16")},
+      {"mfma_32", {32, 32, 8}, "simt:warp64:checked", wide(32, "mfma_32x32x8")},
+  };
+}();
+
+using SimtAskedMatrix = SimtMatrix;
+TEST_P(SimtAskedMatrix, FragmentsKnowTheirRowsAndColumns) {
+  const MatrixCase& one = GetParam();
+  const std::vector<int> in = inputs(one.sizes);
+  expect_result(one.kernel, dims(1, lanes_of(one.arch)), product(one.sizes, in), in, one.arch);
 }
-INSTANTIATE_TEST_SUITE_P(Mma, SimtWrongMatrix, testing::Values(kCases[0]),
+INSTANTIATE_TEST_SUITE_P(All, SimtAskedMatrix, testing::ValuesIn(kAskingCases),
                          [](const auto& one) { return one.param.name; });
 
 // PTX ISA, ldmatrix: thread l gets row l / 4, columns 2 (l % 4) and the next, of each matrix.
 TEST_F(SimtMatrix, LoadsMatricesByTheDocumentedLaneMap) {
   for (const bool transpose : {false, true}) {
-    const std::string text = kernel_text(std::string(R"(
-  KILN_SHARED(bf16, tile, 4 * 64);
-  for (int i = t; i < 4 * 64; i += 32) tile[i] = bf16{static_cast<u16>(i)};
+    const std::string text = kernel_text(fmt::format(R"(
+  KILN_SHARED(bf16, cells, 4 * 64);
+  for (int i = t; i < 4 * 64; i += 32) cells[i] = bf16{{static_cast<u16>(i)}};
   block_barrier();
-  u32 words[4];
-  load_matrix<4, Transpose::)") + (transpose ? "yes" : "no") +
-                                         R"(>(words, tile, 8 * t);
-  for (int m = 0; m < 4; ++m) {
-    out.store((t * 4 + m) * 2, static_cast<int>(words[m] & 0xffffu));
-    out.store((t * 4 + m) * 2 + 1, static_cast<int>(words[m] >> 16));
-  }
-)");
+  const MatrixTile tile(cells, RowMajor{{8}});
+  MatrixWord words[4];
+  load_matrix<4, Transpose::{}>(words, tile, t, 0);
+  for (int m = 0; m < 4; ++m) {{
+    out.store((t * 4 + m) * 2, static_cast<int>(words[m].bits & 0xffffu));
+    out.store((t * 4 + m) * 2 + 1, static_cast<int>(words[m].bits >> 16));
+  }}
+)",
+                                                     transpose ? "yes" : "no"));
     std::vector<int> expected;
     for (int l = 0; l < 32; ++l) {
       for (int m = 0; m < 4; ++m) {
@@ -183,7 +235,199 @@ TEST_F(SimtMatrix, LoadsMatricesByTheDocumentedLaneMap) {
         }
       }
     }
-    expect_result(text, dims(1, 32), expected);
+    for (const char* arch : {"simt", "simt:checked"}) {
+      expect_result(text, dims(1, 32), expected, {}, arch);
+    }
+  }
+}
+
+// As attention does it: S = Q K', then S V, with Q and K by rows, V transposed on the way, and the
+// first product's values as the second one's A. The tiles are parts of larger ones.
+struct Attention {
+  std::string load_q = "load_matrix<4>(a.words, q, 16 + l % 16, 8 + l / 16 * 8);  // Q";
+  std::string load_k =
+      "load_matrix<2>(b.words, k.transposed(), l / 8 % 2 * 8, 8 * n + l % 8);  // K";
+  std::string load_v = "load_matrix<2, Transpose::yes>(b.words, v, l % 16, 8 * n);  // V";
+  std::string again = R"(weights.words[2 * n + h] = matrix_word<bf16>(
+            s.values[2 * h], s.values[2 * h + 1], s.row(2 * h), 8 * n + s.column(2 * h));  // P)";
+  std::string read = "d.at(i, l / 4 + i / 2 * 8, l % 4 * 2 + i % 2)";
+
+  std::string text() const {
+    return kernel_text(R"(
+  KILN_SHARED(bf16, q_cells, 32 * 32);
+  KILN_SHARED(bf16, k_cells, 16 * 24);
+  KILN_SHARED(bf16, v_cells, 16 * 24);
+  for (int i = t; i < 32 * 32; i += 32) {
+    q_cells[i] = from_float<bf16>(static_cast<float>(i * 7 % 5 - 2));
+    if (i < 16 * 24) k_cells[i] = from_float<bf16>(static_cast<float>(i * 5 % 7 - 3));
+    if (i < 16 * 24) v_cells[i] = from_float<bf16>(static_cast<float>(i * 3 % 11 - 5));
+  }
+  block_barrier();
+  const MatrixTile q(q_cells, RowMajor{32}), k(k_cells, RowMajor{24}), v(v_cells, RowMajor{24});
+  const int l = t;
+  MmaA a, weights;
+  MmaB b;
+  )" + load_q + R"(
+  for (int n = 0; n < 2; ++n) {
+    )" + load_k + R"(
+    const MmaC s = mma_m16n8k16<bf16>(a, b, MmaC{});  // S
+    for (int h = 0; h < 2; ++h) {
+      )" + again + R"(
+    }
+  }
+  for (int n = 0; n < 2; ++n) {
+    )" + load_v + R"(
+    MmaC d = mma_m16n8k16<bf16>(weights, b, MmaC{});  // D
+    for (int i = 0; i < 4; ++i) {
+      out.store((l / 4 + i / 2 * 8) * 16 + 8 * n + l % 4 * 2 + i % 2,
+                static_cast<int>()" +
+                       read + R"());  // OUT
+    }
+  }
+)");
+  }
+
+  static std::vector<int> expected() {
+    std::vector<int> out;
+    for (int row = 0; row < 16; ++row) {
+      std::array<int, 16> s{};
+      for (int key = 0; key < 16; ++key) {
+        for (int i = 0; i < 16; ++i) {
+          s[static_cast<std::size_t>(key)] +=
+              (((16 + row) * 32 + 8 + i) * 7 % 5 - 2) * ((key * 24 + i) * 5 % 7 - 3);
+        }
+      }
+      for (int column = 0; column < 16; ++column) {
+        int sum = 0;
+        for (int key = 0; key < 16; ++key) {
+          sum += s[static_cast<std::size_t>(key)] * ((key * 24 + column) * 3 % 11 - 5);
+        }
+        out.push_back(sum);
+      }
+    }
+    return out;
+  }
+};
+
+TEST_F(SimtMatrix, TwoProductsAsInAttention) {
+  for (const char* arch : {"simt", "simt:checked"}) {
+    expect_result(Attention{}.text(), dims(1, 32), Attention::expected(), {}, arch);
+  }
+}
+
+class SimtWrongLaneMap : public SimtMatrix {
+ protected:
+  // In the checked mode it is found at these lines; in the other it gives a wrong product.
+  static void expect_wrong(const Attention& kernel, const std::vector<std::string>& marks) {
+    expect_finding(kernel.text(), dims(1, 32), "wrong lane map", marks, 256);
+    std::vector<int> out(256, 0);
+    ASSERT_TRUE(machine().run(kernel.text(), dims(1, 32), out, {}, "simt"));
+    EXPECT_NE(out, Attention::expected());
+  }
+};
+
+TEST_F(SimtWrongLaneMap, MatricesLoadedInAnotherOrder) {
+  Attention kernel;  // the upper right before the lower left
+  kernel.load_q = "load_matrix<4>(a.words, q, 16 + l % 8 + l / 16 * 8, 8 + l / 8 % 2 * 8);  // Q";
+  expect_wrong(kernel, {"Q", "S"});
+  kernel = {};
+  kernel.load_k =
+      "load_matrix<2>(b.words, k.transposed(), (1 - l / 8 % 2) * 8, 8 * n + l % 8);  // K";
+  expect_wrong(kernel, {"K", "S"});
+}
+
+TEST_F(SimtWrongLaneMap, ATransposeThatIsMissingOrTooMuch) {
+  Attention kernel;
+  kernel.load_v = "load_matrix<2>(b.words, v, l % 16, 8 * n);  // V";
+  expect_wrong(kernel, {"V", "D"});
+  kernel = {};
+  kernel.load_q = "load_matrix<4, Transpose::yes>(a.words, q, 16 + l % 16, 8 + l / 16 * 8);  // Q";
+  expect_wrong(kernel, {"Q", "S"});
+  kernel = {};
+  kernel.load_k = "load_matrix<2>(b.words, k, 8 * n + l % 8, l / 8 % 2 * 8);  // K";
+  expect_finding(kernel.text(), dims(1, 32), "wrong lane map", {"K", "S"}, 256);
+}
+
+TEST_F(SimtWrongLaneMap, ValuesOfAProductTakenForOthers) {
+  Attention kernel;  // by rows of 8 lanes
+  kernel.again = R"(weights.words[2 * n + h] = matrix_word<bf16>(
+            s.values[2 * h], s.values[2 * h + 1], l / 4 + 8 * n, 8 * h + s.column(2 * h));  // P)";
+  expect_finding(kernel.text(), dims(1, 32), "wrong lane map", {"D"}, 256);
+  kernel = {};
+  kernel.read = "d.at(i, l / 4 + i % 2 * 8, l % 4 * 2 + i / 2)";
+  expect_finding(kernel.text(), dims(1, 32), "wrong lane map", {"OUT"}, 256);
+}
+
+TEST_F(SimtWrongLaneMap, AWordMadeOfBareBits) {
+  Attention kernel;
+  kernel.again = "weights.words[2 * n + h] = MatrixWord{0x3f803f80u};";
+  expect_finding(kernel.text(), dims(1, 32), "wrong lane map", {"D"}, 256);
+  kernel.again = "weights.words[2 * n + h] = MatrixWord{};";  // zeros are right anywhere
+  expect_result(kernel.text(), dims(1, 32), std::vector<int>(256, 0));
+}
+
+TEST_F(SimtWrongLaneMap, ElementsTakenByHand) {
+  const auto text = [](const std::string& row_of_b) {
+    return kernel_text(R"(
+  KILN_SHARED(bf16, cells, 256);
+  for (int i = t; i < 256; i += 32) cells[i] = from_float<bf16>(static_cast<float>(i % 16));
+  block_barrier();
+  const MatrixTile tile(cells, RowMajor{16});
+  MmaA a; MmaB b;
+  for (int i = 0; i < 4; ++i) a.words[i] = tile.word(a.row(i), a.column(i));
+  for (int i = 0; i < 2; ++i) {
+    b.words[i] = matrix_word(tile.element()" +
+                       row_of_b + R"(, t / 4),  // HERE
+                             tile.element()" +
+                       row_of_b + R"( + 1, t / 4));
+  }
+  const MmaC d = mma_m16n8k16<bf16>(a, b, MmaC{});  // THERE
+  for (int i = 0; i < 4; ++i) out.store(d.row(i) * 8 + d.column(i), static_cast<int>(d.values[i]));
+)");
+  };
+  const std::string wrong = text("(t % 4 * 4 + i * 2)");
+  expect_finding(wrong, dims(1, 32), "wrong lane map", {"HERE", "THERE"}, 128);
+  std::vector<int> out(128);
+  const auto done = machine().run(wrong, dims(1, 32), out);
+  EXPECT_NE(done.error().message.find(
+                "thread 0 (lane 0) of block (0,0,0) has as value 2 of B for mma_m16n8k16 at k.cu:"),
+            std::string::npos)
+      << done.error().message;
+  EXPECT_NE(done.error().message.find("element (2,0) of cells"), std::string::npos);
+  EXPECT_NE(done.error().message.find("where the instruction takes (8,0)"), std::string::npos);
+  std::vector<int> expected(128);
+  for (int i = 0; i < 128; ++i) expected[static_cast<std::size_t>(i)] = 120 * (i % 8);
+  expect_result(text("(t % 4 * 2 + i * 8)"), dims(1, 32), expected);
+}
+
+TEST_F(SimtWrongLaneMap, OfMfma) {
+  const auto text = [](int size, const std::string& depth_of_a, const std::string& column_of_b) {
+    return kernel_text(fmt::format(
+        R"(
+  constexpr int S = {}, K = 256 / S;
+  KILN_SHARED(bf16, cells, S * (K + 4));
+  for (int i = t; i < S * (K + 4); i += 64) cells[i] = from_float<bf16>(1.0f);
+  block_barrier();
+  const MatrixTile tile(cells, RowMajor{{K + 4}});
+  MfmaA<S> a; MfmaB<S> b;
+  tile.load(a.words, t % S, {});  // HERE
+  tile.transposed().load(b.words, t / S * 4, {});  // THERE
+  MfmaC<S> d = mfma_{}(a, b, MfmaC<S>{{}});  // MFMA
+  for (int i = 0; i < S * S / 64; ++i) {{
+    out.store(d.row(i) * S + d.column(i), static_cast<int>(d.at(i, d.row(i), d.column(i))));
+  }}
+)",
+        size, depth_of_a, column_of_b, size == 16 ? "16x16x16" : "32x32x8"));
+  };
+  const std::string arch = "simt:warp64:checked";
+  for (const int size : {16, 32}) {
+    const auto elements = static_cast<std::size_t>(size * size);
+    expect_result(text(size, "t / S * 4", "t % S"), dims(1, 64),
+                  std::vector<int>(elements, 256 / size), {}, arch);
+    expect_finding(text(size, "(64 / S - 1 - t / S) * 4", "t % S"), dims(1, 64), "wrong lane map",
+                   {"HERE", "MFMA"}, elements, arch);
+    expect_finding(text(size, "t / S * 4", "t % S ^ 1"), dims(1, 64), "wrong lane map",
+                   {"THERE", "MFMA"}, elements, arch);
   }
 }
 

@@ -49,29 +49,39 @@ KILN_DEVICE void all_atomics(const Params& p) {
   device_fence();
 }
 
-KILN_DEVICE float all_of_matrix(const Shared<bf16>& tile) {
+KILN_DEVICE float all_of_matrix(const Shared<bf16>& cells) {
   float sum = 0.0f;
 #if KILN_DIALECT_CUDA
+  const MatrixTile tile(cells, RowMajor{8});
   MmaA a;
   MmaB b;
   MmaC c{{0.0f, 0.0f, 0.0f, 0.0f}};
-  u32 one[1];
-  load_matrix<4>(a.words, tile, lane() * 8);
-  load_matrix<2>(b.words, tile, lane() * 8);
-  load_matrix<1>(one, tile, lane() * 8);
-  a.words[0] ^= one[0];
+  MatrixWord one[1];
+  load_matrix<4>(a.words, tile, lane(), 0);
+  load_matrix<2>(b.words, tile.transposed(), 0, lane());
+  load_matrix<1>(one, tile, lane(), 0);
+  a.words[1] = one[0];
   c = mma_m16n8k16<bf16>(a, b, c);
-  load_matrix<4, Transpose::yes>(a.words, tile, lane() * 8);
-  load_matrix<2, Transpose::yes>(b.words, tile, lane() * 8);
-  load_matrix<1, Transpose::yes>(one, tile, lane() * 8);
-  b.words[0] ^= one[0];
+  load_matrix<4, Transpose::yes>(a.words, tile, lane(), 0);
+  load_matrix<2, Transpose::yes>(b.words, tile, lane(), 0);
+  load_matrix<1, Transpose::yes>(one, tile, lane(), 0);
+  b.words[1] = one[0];
+  c = mma_m16n8k16<f16>(a, b, c);
+  a.words[0] = matrix_word<f16>(c.at(0, c.row(0), c.column(0)), 1.0f, a.row(0), a.column(0));
+  a.words[2] = matrix_word(tile.element(0, 0), matrix_element(f16{0}, 0, 1));
   c = mma_m16n8k16<f16>(a, b, c);
   sum = c.values[0] + c.values[1] + c.values[2] + c.values[3];
 #elif defined(__gfx90a__)
-  const MfmaAB a = bit_cast<MfmaAB>(tile.load_vector<4>(lane() * 4));
-  const MfmaC<4> small = mfma_16x16x16(a, a, MfmaC<4>{});
-  const MfmaC<16> large = mfma_32x32x8(a, a, MfmaC<16>{});
-  sum = small.values[0] + large.values[15];
+  const MatrixTile tile(cells, RowMajor{8});
+  MfmaA<16> a;
+  MfmaB<16> b;
+  tile.load(a.words, lane() % 8, 4);
+  tile.transposed().load(b.words, 4, lane() % 8);
+  const MfmaC<16> small = mfma_16x16x16(a, b, MfmaC<16>{});
+  MfmaA<32> wide_a{{a.words[0], tile.word(lane() % 8, 2)}};
+  MfmaB<32> wide_b{{b.words[0], matrix_word<bf16, Run::along_column>(1.0f, 2.0f, 0, 0)}};
+  MfmaC<32> large = mfma_32x32x8(wide_a, wide_b, MfmaC<32>{});
+  sum = small.values[0] + large.at(15, large.row(15), large.column(15));
 #endif
   return sum;
 }

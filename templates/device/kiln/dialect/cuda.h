@@ -165,6 +165,43 @@ KILN_DEVICE void device_fence() {
 KILN_DEVICE u32 shared_address(const void* shared) {
   return static_cast<u32>(__cvta_generic_to_shared(shared));
 }
+// ldmatrix from this lane's row.
+template <bool flip, class Word, int count>
+KILN_DEVICE void load_matrix(Word (&words)[count], u32 row) {
+  if constexpr (count == 4 && !flip) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0].bits), "=r"(words[1].bits), "=r"(words[2].bits),
+                   "=r"(words[3].bits)
+                 : "r"(row)
+                 : "memory");
+  } else if constexpr (count == 4) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0].bits), "=r"(words[1].bits), "=r"(words[2].bits),
+                   "=r"(words[3].bits)
+                 : "r"(row)
+                 : "memory");
+  } else if constexpr (count == 2 && !flip) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(words[0].bits), "=r"(words[1].bits)
+                 : "r"(row)
+                 : "memory");
+  } else if constexpr (count == 2) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(words[0].bits), "=r"(words[1].bits)
+                 : "r"(row)
+                 : "memory");
+  } else if constexpr (!flip) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
+                 : "=r"(words[0].bits)
+                 : "r"(row)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
+                 : "=r"(words[0].bits)
+                 : "r"(row)
+                 : "memory");
+  }
+}
 
 // `bytes` 4, 8 or 16; where not `valid`, nothing is read and zeros are written.
 template <int bytes>

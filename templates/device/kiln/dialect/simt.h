@@ -63,6 +63,13 @@ KILN_DEVICE const KilnSimtHost& host() {
   return *self()->host;
 }
 
+#if KILN_DEBUG
+// For people at a debugger, who can call only what was not inlined.
+__attribute__((used, noinline)) inline const KilnSimtThread& this_thread() {
+  return *self();
+}
+#endif
+
 #if KILN_CHECKED
 // An element number and where the kernel wrote it down.
 struct Index {
@@ -131,7 +138,7 @@ KILN_DEVICE u32 warp_uniform(u32 value) {
 }
 
 template <class T>
-KILN_DEVICE Shared<T> static_shared(const void* key, const char* name, i64 count) {
+KILN_DEVICE Shared<T> static_shared(const void* key, const char* name, i64 count, Site = {}) {
   void* data = host().shared_static(self(), key, name, static_cast<u64>(count) * sizeof(T));
 #if KILN_CHECKED
   return Shared<T>(static_cast<T*>(data), count, name);
@@ -182,20 +189,67 @@ KILN_DEVICE LaneMask ballot(LaneMask mask, bool vote) {
   return host().ballot(self(), mask, vote ? 1 : 0);
 }
 
-KILN_DEVICE void matrix(KilnSimtMatrix kind, const void* a, const void* b, const float* c,
-                        float* d) {
-  host().matrix(self(), kind, a, b, c, d);
-}
-// The lanes that hold rows read them, then all lanes exchange.
-template <int count, class Memory, class I>
-KILN_DEVICE void load_matrix(u32 (&words)[count], const Memory& shared, const I& i,
-                             bool transpose) {
-  unsigned char row[16] = {};
-  if (own_lane() < 8 * count) {
-    const auto values = shared.template load_vector<8>(i);
-    __builtin_memcpy(row, &values, sizeof row);
+// What a lane holds of a matrix, as the host reads it: N words of 2 elements.
+template <int N>
+struct MatrixPart {
+  u32 bits[N];
+#if KILN_CHECKED
+  KilnSimtOrigin origins[2 * N];
+  KILN_DEVICE KilnSimtOrigin* names() {
+    return origins;
   }
-  host().load_matrix(self(), count, transpose ? 1 : 0, row, words);
+#else
+  KILN_DEVICE KilnSimtOrigin* names() {
+    return nullptr;
+  }
+#endif
+
+  MatrixPart() = default;
+  template <class Word>
+  KILN_DEVICE explicit MatrixPart(const Word (&words)[N]) {
+    for (int i = 0; i < N; ++i) {
+      bits[i] = words[i].bits;
+#if KILN_CHECKED
+      for (int half = 0; half < 2; ++half) origins[2 * i + half] = words[i].origins[half];
+#endif
+    }
+  }
+  template <class Word>
+  KILN_DEVICE void give(Word (&words)[N]) const {
+    for (int i = 0; i < N; ++i) {
+      words[i].bits = bits[i];
+#if KILN_CHECKED
+      for (int half = 0; half < 2; ++half) words[i].origins[half] = origins[2 * i + half];
+#endif
+    }
+  }
+};
+
+template <class Word, int a_words, int b_words>
+KILN_DEVICE void matrix(KilnSimtMatrix kind, const Word (&a)[a_words], const Word (&b)[b_words],
+                        const float* c, float* d) {
+  MatrixPart<a_words> own_a(a);
+  MatrixPart<b_words> own_b(b);
+  const KilnSimtMatrixOperands operands = {own_a.bits, own_b.bits,    c,
+                                           d,          own_a.names(), own_b.names()};
+  host().matrix(self(), kind, &operands);
+}
+// Rows are read by the lanes that give them, then all lanes exchange.
+template <class Word, int count>
+KILN_DEVICE void load_matrix(bool transpose, const Word (&row)[4], Word (&words)[count]) {
+  MatrixPart<4> own(row);
+  MatrixPart<count> got;
+  const KilnSimtMatrixLoad load = {count,    transpose ? 1 : 0, own.bits,
+                                   got.bits, own.names(),       got.names()};
+  host().load_matrix(self(), &load);
+  got.give(words);
+}
+KILN_DEVICE void matrix_value(KilnSimtMatrix kind, int i, int row, int column) {
+#if KILN_CHECKED
+  host().matrix_value(self(), kind, i, row, column);
+#else
+  (void)kind, (void)i, (void)row, (void)column;
+#endif
 }
 
 // Raw words, by the number of bytes that move at once.

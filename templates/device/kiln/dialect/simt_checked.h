@@ -151,6 +151,8 @@ class Shared {
     }
   }
 
+  KILN_DEVICE const char* name() const { return name_; }
+
   KILN_DEVICE dialect::SharedPlace<T> raw(Index i) const {
     return {data_ + i.value, access_to(i, kKilnSimtRead, sizeof(T), nullptr)};
   }
