@@ -29,7 +29,7 @@ TEST(Debugger, StopsInOneThreadAtALineOfAKernelTemplate) {
       "-nx",          "-batch",
       "-ex",          "directory " KILN_TEMPLATES "/kernels:" KILN_TEMPLATES "/device",
       "-ex",          "set breakpoint pending on",
-      "-ex",          "break packs.cu:" + line + " if vector == 5",
+      "-ex",          "break packs.cu:" + line + " if vector == 2",
       "-ex",          "run",
       "-ex",          "backtrace",
       "-ex",          "print vector",
@@ -48,7 +48,7 @@ TEST(Debugger, StopsInOneThreadAtALineOfAKernelTemplate) {
   EXPECT_TRUE(shows(line + "\t  " + statement)) << said;  // the source itself
   EXPECT_TRUE(shows("norm_block<")) << said;
   EXPECT_TRUE(shows("kiln::qk_rmsnorm_packs (p=...) at qk_rmsnorm/packs.cu:")) << said;
-  EXPECT_TRUE(shows("$1 = 5\n")) << said;
+  EXPECT_TRUE(shows("$1 = 2\n")) << said;
   EXPECT_TRUE(shows("$2 = 256\n")) << said;
 }
 

@@ -276,6 +276,13 @@ TEST_F(SimtFindings, AWrongShuffleMask) {
   // A lane outside its own mask.
   expect_finding(kernel_text("  out.store(t, shuffle(t, 0, 32, 0xffu));  // HERE"), dims(1, 32),
                  "inactive lane", {"HERE"});
+  std::vector<int> out(1);
+  const auto done = machine().run(kernel_text("  warp_barrier(0xffu);"), dims(1, 32), out);
+  ASSERT_FALSE(done);
+  EXPECT_NE(done.error().message.find("thread 8 of block (0,0,0) calls warp_barrier at k.cu:8 with "
+                                      "mask 0xff, which leaves out its lane 8"),
+            std::string::npos)
+      << done.error().message;
   // A source outside the mask.
   expect_finding(kernel_text(R"(
   if (t < 16) out.store(t, shuffle_xor(t, 16, 32, 0xffffu));  // HERE

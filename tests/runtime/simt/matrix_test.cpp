@@ -389,6 +389,7 @@ TEST_F(SimtWrongLaneMap, ElementsTakenByHand) {
   expect_finding(wrong, dims(1, 32), "wrong lane map", {"HERE", "THERE"}, 128);
   std::vector<int> out(128);
   const auto done = machine().run(wrong, dims(1, 32), out);
+  ASSERT_FALSE(done);
   EXPECT_NE(done.error().message.find(
                 "thread 0 (lane 0) of block (0,0,0) has as value 2 of B for mma_m16n8k16 at k.cu:"),
             std::string::npos)
