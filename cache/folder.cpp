@@ -74,7 +74,7 @@ Result<void> create_with_parents(const fs::path& folder) {
 Result<void> check_owner_and_mode(const fs::path& path, const struct stat& status,
                                   StoreAccess access) {
   const uid_t user = geteuid();
-  const bool root_will_do = access == StoreAccess::read_only && status.st_uid == 0;
+  const bool root_will_do = access != StoreAccess::read_write && status.st_uid == 0;
   if (status.st_uid != user && !root_will_do) {
     return refuse(path, fmt::format("it belongs to user {} and this process runs as user {}; set "
                                     "KILN_CACHE_DIR to a folder of your own",

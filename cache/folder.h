@@ -12,7 +12,7 @@ namespace kiln {
 
 // The absolute path of a folder that may be used. For read_write it is created, with the parents
 // that are missing, as 0700. It must be a directory and no symbolic link, belong to the effective
-// user (for read_only, root will do as well) and be writable by nobody else.
+// user (for reading only, root will do as well) and be writable by nobody else.
 // Errors: cache_failed, saying which rule, and what to do.
 Result<std::filesystem::path> trusted_folder(const std::filesystem::path& folder,
                                              StoreAccess access);

@@ -7,6 +7,9 @@
 #include <chrono>
 #include <thread>
 
+#include "cache/layer_file.h"
+#include "cache/upgrade.h"
+
 namespace kiln {
 namespace {
 
@@ -32,6 +35,7 @@ CREATE TABLE entry(
   UNIQUE(request, toolchain)
 ) STRICT;
 CREATE INDEX entry_by_use ON entry(last_used_us);
+CREATE INDEX entry_by_label ON entry(label);
 
 CREATE TABLE content(
   id       INTEGER PRIMARY KEY REFERENCES entry(id) ON DELETE CASCADE,
@@ -61,6 +65,16 @@ CREATE TABLE totals(
   evicted       INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO totals(only_row) VALUES (1);
+
+CREATE TABLE tally(
+  op         TEXT NOT NULL,
+  arch       TEXT NOT NULL,
+  compiler   TEXT NOT NULL,
+  tier       TEXT NOT NULL,
+  uses       INTEGER NOT NULL,
+  compile_us INTEGER NOT NULL,
+  PRIMARY KEY(op, arch, compiler, tier)
+) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER entry_added AFTER INSERT ON entry BEGIN
   UPDATE totals SET entries = entries + 1,
@@ -92,15 +106,24 @@ PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = OFF;
 )sql";
 
+// Nobody writes it, so the map cannot become shorter than the file; over a network it could.
+constexpr const char* kLocalLayerSettings = "PRAGMA mmap_size = 1099511627776";
+constexpr const char* kNetworkLayerSettings = "PRAGMA mmap_size = 0";
+
 enum class Content { empty, store };
 
-Result<Content> recognise(Database& database, const std::filesystem::path& file) {
+bool is_readable(std::int64_t version, OpenMode mode) {
+  return version == kSchemaVersion ||
+         (mode == OpenMode::layer && version == kPreviousSchemaVersion);
+}
+
+Result<Content> recognise(Database& database, const std::filesystem::path& file, OpenMode mode) {
   // First of all: another process may make the tables now, and whoever sees them sees the rest.
   KILN_TRY_ASSIGN(const std::int64_t objects,
                   database.integer("SELECT count(*) FROM sqlite_schema"));
   KILN_TRY_ASSIGN(const std::int64_t application, database.integer("PRAGMA application_id"));
   KILN_TRY_ASSIGN(const std::int64_t version, database.integer("PRAGMA user_version"));
-  if (application == kApplicationId && version == kSchemaVersion) return Content::store;
+  if (application == kApplicationId && is_readable(version, mode)) return Content::store;
   if (application == kApplicationId) {
     return fail(ErrorCode::cache_failed,
                 fmt::format("cache '{}': it has schema {} and this Kiln reads schema {}; use the "
@@ -131,29 +154,38 @@ Result<void> set_journal(Database& database, const std::filesystem::path& file,
 Result<void> create_tables(Database& database, const std::filesystem::path& file) {
   KILN_TRY_ASSIGN(WriteTransaction transaction, WriteTransaction::begin(database));
   // Another process may have been first.
-  KILN_TRY_ASSIGN(const Content content, recognise(database, file));
+  KILN_TRY_ASSIGN(const Content content, recognise(database, file, OpenMode::read_write));
   if (content == Content::store) return {};
   KILN_TRY(database.run(kTables));
   KILN_TRY(database.run(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
                                     kApplicationId, kSchemaVersion)
                             .c_str()));
+  KILN_TRY(copy_previous_store(database, file.parent_path() / kPreviousStoreFileName));
   return transaction.commit();
 }
 
 Result<void> make_ready(Database& database, const std::filesystem::path& file, OpenMode mode,
                         FileSystemKind kind) {
-  KILN_TRY_ASSIGN(const Content content, recognise(database, file));
+  KILN_TRY_ASSIGN(const Content content, recognise(database, file, mode));
+  const bool local = kind == FileSystemKind::local;
   if (mode != OpenMode::read_write) {
     if (content == Content::empty) {
       return fail(ErrorCode::cache_failed,
                   fmt::format("cache '{}': it is empty and opened read-only", file.string()));
     }
+    if (mode == OpenMode::layer) {
+      KILN_TRY(check_is_sealed(database, file));
+      return database.run(local ? kLocalLayerSettings : kNetworkLayerSettings);
+    }
   } else {
-    if (content == Content::empty) KILN_TRY(database.run("PRAGMA page_size = 16384"));
+    // The file can become shorter only if it is made so that pages can be moved.
+    if (content == Content::empty) {
+      KILN_TRY(database.run("PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL"));
+    }
     KILN_TRY(set_journal(database, file, kind));
     if (content == Content::empty) KILN_TRY(create_tables(database, file));
   }
-  const bool shared_memory_works = kind == FileSystemKind::local && mode != OpenMode::frozen;
+  const bool shared_memory_works = local && mode != OpenMode::frozen;
   return database.run(shared_memory_works ? kWalSettings : kCarefulSettings);
 }
 

@@ -11,12 +11,16 @@
 namespace kiln {
 
 // In the file name too, so that two versions of Kiln never fight over one file.
-inline constexpr int kSchemaVersion = 1;
-inline constexpr const char* kStoreFileName = "kernels-v1.db";
+inline constexpr int kSchemaVersion = 2;
+inline constexpr const char* kStoreFileName = "kernels-v2.db";
+// The version before: a new store begins with its entries, and a layer may still have it.
+inline constexpr int kPreviousSchemaVersion = 1;
+inline constexpr const char* kPreviousStoreFileName = "kernels-v1.db";
 
-// Opens `file` for a store; for read_write it makes the tables in a new or empty file. A file that
-// is not a store is left byte for byte as it is.
-// Errors: cache_failed: not a database, another program's, a newer schema, busy, I/O.
+// Opens `file` for a store; for read_write it makes the tables in a new or empty file, and copies
+// what the version before has beside it. A file that is not a store is left byte for byte as it is.
+// Errors: cache_failed: not a database, another program's, another schema, busy, I/O; for a layer
+// also one that is, or was, in use as a cache.
 Result<Database> open_store_file(const std::filesystem::path& file, OpenMode mode,
                                  FileSystemKind kind, int busy_timeout_ms);
 

@@ -11,7 +11,7 @@ namespace {
 
 // SQLite reads a frozen database by one of two ways. "immutable" ignores without a word what is
 // still in the write-ahead log, and the other one wants there to be a log.
-std::string frozen_uri(const std::filesystem::path& file) {
+std::string unlocked_uri(const std::filesystem::path& file, OpenMode mode) {
   std::string uri = "file:";
   for (const char c : file.string()) {
     if (c == '%' || c == '?' || c == '#') {
@@ -20,6 +20,7 @@ std::string frozen_uri(const std::filesystem::path& file) {
       uri += c;
     }
   }
+  if (mode == OpenMode::layer) return uri + "?immutable=1";
   std::error_code none;
   const auto log_bytes = std::filesystem::file_size(file.string() + "-wal", none);
   return uri + (none || log_bytes == 0 ? "?immutable=1" : "?vfs=unix-none");
@@ -72,8 +73,8 @@ Result<Database> Database::open(const std::filesystem::path& file, OpenMode mode
   flags |= mode == OpenMode::read_write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
                                         : SQLITE_OPEN_READONLY;
   std::string name = file.string();
-  if (mode == OpenMode::frozen) {
-    name = frozen_uri(file);
+  if (mode == OpenMode::frozen || mode == OpenMode::layer) {
+    name = unlocked_uri(file, mode);
     flags |= SQLITE_OPEN_URI;
   }
   sqlite3* handle = nullptr;
@@ -103,6 +104,17 @@ Result<std::string> Database::word(const char* sql) {
   Query query(*this, sql);
   KILN_TRY(query.next());
   return std::string(query.text(0));
+}
+
+Result<void> Database::read_file(std::int64_t offset, std::span<std::byte> bytes) {
+  sqlite3_file* descriptor = nullptr;
+  if (sqlite3_file_control(get(), "main", SQLITE_FCNTL_FILE_POINTER, &descriptor) != SQLITE_OK ||
+      !descriptor->pMethods ||
+      descriptor->pMethods->xRead(descriptor, bytes.data(), static_cast<int>(bytes.size()),
+                                  offset) != SQLITE_OK) {
+    return fail(ErrorCode::cache_failed, fmt::format("cache '{}': it cannot be read", file_));
+  }
+  return {};
 }
 
 Error Database::error() {

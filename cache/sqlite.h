@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,6 +25,7 @@ enum class OpenMode {
   read_write,  // creates the file where it is missing
   read_only,   // next to other processes that write
   frozen,      // where nobody can write: takes no lock and makes no file beside the database
+  layer,       // a file that never changes; its log, if it has one, is not looked at
 };
 
 enum class CheckpointOnClose { no, yes };
@@ -42,6 +44,9 @@ class Database {
   // The first column of the first row; `sql` as in Query.
   Result<std::int64_t> integer(const char* sql);
   Result<std::string> word(const char* sql);
+  // The bytes at `offset` of the file, through SQLite's own descriptor: closing another one would
+  // drop its locks.
+  Result<void> read_file(std::int64_t offset, std::span<std::byte> bytes);
 
   // SQLite's last error as an Error: "cache '<file>': <reason>".
   Error error();

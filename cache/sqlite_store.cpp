@@ -11,6 +11,7 @@
 
 #include "cache/checksum.h"
 #include "cache/clock.h"
+#include "cache/layer_file.h"
 #include "cache/schema.h"
 
 namespace kiln {
@@ -64,12 +65,21 @@ bool has_request(std::string_view record, std::string_view expected) {
                               [](const auto& field) { return field.name.starts_with("request."); });
 }
 
+std::filesystem::path file_of(const StoreOptions& options) {
+  return options.access == StoreAccess::layer ? layer_file_in(options.folder)
+                                              : options.folder / kStoreFileName;
+}
+
 Result<OpenMode> mode_for(const std::filesystem::path& file, StoreAccess access) {
+  std::error_code ignored;
+  if (access == StoreAccess::layer) {
+    if (std::filesystem::exists(file, ignored)) return OpenMode::layer;
+    return fail(ErrorCode::cache_failed, fmt::format("layer '{}': there is none", file.string()));
+  }
   if (is_writable(file.parent_path())) {
     return access == StoreAccess::read_write ? OpenMode::read_write : OpenMode::read_only;
   }
   const int error = errno;
-  std::error_code ignored;
   if (std::filesystem::exists(file, ignored)) return OpenMode::frozen;
   return fail(ErrorCode::cache_failed,
               fmt::format("cache '{}': there is none, and it cannot be made: {}", file.string(),
@@ -98,7 +108,7 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
 }
 
 Result<std::unique_ptr<Store>> SqliteStore::open(const StoreOptions& options, FileSystemKind kind) {
-  const std::filesystem::path file = options.folder / kStoreFileName;
+  const std::filesystem::path file = file_of(options);
   KILN_TRY(check_trusted_file(file, options.access));
   KILN_TRY_ASSIGN(const OpenMode mode, mode_for(file, options.access));
   std::unique_ptr<SqliteStore> store(new SqliteStore(options, kind, mode));
@@ -109,7 +119,7 @@ Result<std::unique_ptr<Store>> SqliteStore::open(const StoreOptions& options, Fi
 SqliteStore::SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenMode mode)
     : options_(options),
       kind_(kind),
-      file_(options.folder / kStoreFileName),
+      file_(file_of(options)),
       mode_(mode),
       process_(getpid()),
       fork_(fork_hooks()) {}
@@ -124,7 +134,7 @@ SqliteStore::~SqliteStore() {
   // Closed here, since from the end of this function on nothing closes it before a fork.
   const std::lock_guard lock(mutex_);
   if (!database_) return;
-  if (pending_.hits > 0) (void)write(Patience::little, [] { return Result<void>(); });
+  if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
   if (!has_put_ && log_bytes(file_) < kLogBytesLeft) {
     database_->set_checkpoint_on_close(CheckpointOnClose::no);
   }

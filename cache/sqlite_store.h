@@ -32,7 +32,14 @@ class SqliteStore final : public Store {
   Result<void> put(const Key& key, const StoreEntry& entry) override;
   Result<void> quarantine(const Key& key, std::string_view reason) override;
   Result<std::vector<StoreRow>> list(const StoreFilter& filter) override;
+  Result<StorePage> page(const StoreFilter& filter, const StoreCursor& after) override;
+  Result<std::vector<StoreRow>> near_label(std::string_view label, std::int64_t count) override;
   Result<StoreTotals> totals() override;
+  void note(const StoreTally& tally) override;
+  Result<std::vector<StoreTally>> tallies() override;
+  Result<GarbageReport> collect_garbage(std::uint64_t size_bytes_max,
+                                        const GarbageProgress& progress) override;
+  Result<void> seal() override;
   Result<void> flush() override;
   const std::filesystem::path& file() const override { return file_; }
 
@@ -44,6 +51,12 @@ class SqliteStore final : public Store {
   struct Pending {
     std::unordered_map<std::int64_t, std::int64_t> last_used_us;  // by entry id
     std::int64_t hits = 0;
+    std::vector<StoreTally> tallies;  // one per kind
+    bool empty() const { return hits == 0 && tallies.empty(); }
+  };
+  struct Eviction {
+    std::int64_t entries = 0;
+    std::uint64_t size_bytes = 0;  // of what is left
   };
 
   // How long to wait for a lock: as the caller said, or hardly, for what can be done another time.
@@ -58,6 +71,9 @@ class SqliteStore final : public Store {
   // Runs `body` in a write transaction that takes the pending writes along.
   Result<void> write(Patience patience, const std::function<Result<void>()>& body);
 
+  Result<GarbageReport> collect_batch(std::uint64_t size_bytes_max);
+  Result<void> shrink_file(GarbageReport& report, const GarbageProgress& progress);
+
   Result<std::optional<StoredEntry>> read(Query& query);
   StoreLookup serve(StoredEntry stored);                         // takes the lock
   StoreLookup reject(std::int64_t id, std::string_view reason);  // takes the lock
@@ -65,7 +81,12 @@ class SqliteStore final : public Store {
   // In a write transaction:
   Result<void> write_pending();
   Result<void> replace(const Key& key, const StoreEntry& entry);
-  Result<void> evict_others(std::int64_t kept_id);
+  Result<void> write_tallies();
+  Result<void> make_room(std::int64_t kept_id);
+  // Removes the least recently used entries, but `kept_id`, down to `size_bytes_max`; at most so
+  // many, so that other processes get their turn.
+  Result<Eviction> evict(std::uint64_t size_bytes_max, std::int64_t entries_max,
+                         std::int64_t kept_id);
   Result<void> move_to_quarantine(std::int64_t id, std::string_view reason);
 
   const StoreOptions options_;

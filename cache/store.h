@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +21,8 @@
 
 namespace kiln {
 
-enum class StoreAccess { read_write, read_only };
+// layer: read without locks, never written, and only where it was sealed.
+enum class StoreAccess { read_write, read_only, layer };
 
 struct StoreOptions {
   std::filesystem::path folder;
@@ -68,7 +70,42 @@ struct StoreFilter {
   std::optional<Digest> request;       // only entries of this request
   std::optional<std::string> key_hex;  // only keys whose "request" hex digest begins so
   std::int64_t limit = -1;             // -1: no limit; newest use first
+  // Without, `record` and `info` stay empty: a long listing is then read much faster.
+  bool with_records = true;
 };
+
+// Where a listing goes on: behind the row that was used at that time. Uses meanwhile move a row to
+// the front, so it may be missed or seen twice, as in any listing by use.
+struct StoreCursor {
+  std::int64_t last_used_us = INT64_MAX;
+  std::int64_t id = INT64_MAX;
+};
+
+struct StorePage {
+  std::vector<StoreRow> rows;
+  std::optional<StoreCursor> next;  // none: these were the last ones
+};
+
+// What was served or compiled, kept across processes. The names are the caller's.
+struct StoreTally {
+  std::string op;
+  std::string arch;
+  std::string compiler;
+  std::string tier;
+  std::uint64_t uses = 0;
+  std::uint64_t compile_us = 0;  // spent, or saved by a tier that spared the compile
+  friend bool operator==(const StoreTally&, const StoreTally&) = default;
+};
+
+// What collect_garbage() has done so far.
+struct GarbageReport {
+  std::uint64_t entries_evicted = 0;
+  std::uint64_t entries_left = 0;
+  std::uint64_t size_bytes_left = 0;  // what the cap counts
+  std::uint64_t file_bytes_before = 0;
+  std::uint64_t file_bytes_after = 0;
+};
+using GarbageProgress = std::function<void(const GarbageReport&)>;
 
 // Kept in the store across processes.
 struct StoreTotals {
@@ -83,10 +120,11 @@ struct StoreTotals {
 
 class Store {
  public:
-  // Creates the folder (0700) and the database where they are missing.
+  // Creates the folder (0700) and the database where they are missing. A new database begins with
+  // the entries that the version of Kiln before left in the same folder.
   // Errors: cache_failed: a folder that is not the user's own, is writable by others, or is a
-  // symbolic link; a file that is no database of ours or a newer Kiln's; read-only access to what
-  // does not exist; a process with more rights than its user.
+  // symbolic link; a file that is no database of ours or another Kiln's; read-only access to what
+  // does not exist; a layer that was not sealed; a process with more rights than its user.
   static Result<std::unique_ptr<Store>> open(const StoreOptions& options);
   virtual ~Store() = default;
 
@@ -106,7 +144,27 @@ class Store {
   virtual Result<void> quarantine(const Key& key, std::string_view reason) = 0;
 
   virtual Result<std::vector<StoreRow>> list(const StoreFilter& filter) = 0;
+  // The first rows after `after`: as many as `filter.limit`, and at most a few hundred at a time,
+  // so that the first ones of a million come at once.
+  virtual Result<StorePage> page(const StoreFilter& filter, const StoreCursor& after) = 0;
+  // Up to `count` rows on either side of where `label` is, or would be, in the order of labels.
+  virtual Result<std::vector<StoreRow>> near_label(std::string_view label, std::int64_t count) = 0;
   virtual Result<StoreTotals> totals() = 0;
+
+  // Adds to what is kept across processes; written with the next batch. No effect where nothing can
+  // be written.
+  virtual void note(const StoreTally& tally) = 0;
+  virtual Result<std::vector<StoreTally>> tallies() = 0;
+
+  // Evicts the least recently used entries down to `size_bytes_max`, in batches between which other
+  // processes get their turn, and then gives the space back to the file system.
+  // Errors: cache_failed; what was done until then stays done.
+  virtual Result<GarbageReport> collect_garbage(std::uint64_t size_bytes_max,
+                                                const GarbageProgress& progress) = 0;
+  // Makes the folder fit to be a layer: one file without a log, readable by everybody. The next
+  // process that opens it for writing makes it a cache again.
+  // Errors: cache_failed: another process uses it; I/O.
+  virtual Result<void> seal() = 0;
   // Writes pending last-used times and totals; also done now and then, and on destruction.
   virtual Result<void> flush() = 0;
 

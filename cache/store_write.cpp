@@ -11,9 +11,12 @@ namespace {
 
 // What is merely worth doing does not hold its caller up for longer than this.
 constexpr int kLittlePatienceMs = 50;
-// The share of the cap that an eviction frees at least, so that the next puts need none.
+// What a put beyond the cap frees, so that the next ones need not: up to this share of the cap, and
+// no more entries than this beyond those that it must.
 constexpr std::uint64_t kEvictedShare = 16;
-constexpr std::int64_t kEvictionBatch = 64;
+constexpr std::int64_t kEvictedMore = 64;
+// More than any put must evict, unless the cap was lowered: then each does its part.
+constexpr std::int64_t kEvictedByPutMax = 4096;
 
 constexpr const char* kMarkUsed =
     "UPDATE entry SET last_used_us = max(last_used_us, ?2) WHERE id = ?1";
@@ -27,12 +30,7 @@ RETURNING id
 constexpr const char* kAddContent =
     "INSERT INTO content(id, record, info, checksum, payload) VALUES (?1, ?2, ?3, ?4, ?5)";
 constexpr const char* kCountPut = "UPDATE totals SET puts = puts + 1";
-constexpr const char* kSizeBytes = "SELECT size_bytes FROM totals";
-constexpr const char* kOldest = R"sql(
-SELECT id, size_bytes FROM entry WHERE id <> ?1 ORDER BY last_used_us, id LIMIT ?2
-)sql";
 constexpr const char* kRemoveId = "DELETE FROM entry WHERE id = ?1";
-constexpr const char* kCountEvicted = "UPDATE totals SET evicted = evicted + ?1";
 constexpr const char* kIdOfKey = "SELECT id FROM entry WHERE request = ?1 AND toolchain = ?2";
 constexpr const char* kNoteQuarantine = R"sql(
 INSERT INTO quarantine(request, toolchain, label, reason, at_us)
@@ -75,13 +73,13 @@ Result<void> SqliteStore::write_pending() {
   for (const auto& [id, used_us] : pending_.last_used_us) {
     KILN_TRY(Query(*database_, kMarkUsed).bind(id).bind(used_us).run());
   }
-  if (pending_.hits == 0) return {};
-  return Query(*database_, kAddHits).bind(pending_.hits).run();
+  if (pending_.hits > 0) KILN_TRY(Query(*database_, kAddHits).bind(pending_.hits).run());
+  return write_tallies();
 }
 
 Result<void> SqliteStore::flush() {
   KILN_TRY_ASSIGN(const auto lock, enter());
-  if (pending_.hits == 0) return {};
+  if (pending_.empty()) return {};
   return write(Patience::full, [] { return Result<void>(); });
 }
 
@@ -114,34 +112,15 @@ Result<void> SqliteStore::replace(const Key& key, const StoreEntry& entry) {
   content.bind(id).bind(entry.record).bind(entry.info).bind(checksum).bind(entry.payload);
   KILN_TRY(content.run());
   KILN_TRY(Query(*database_, kCountPut).run());
-  return evict_others(id);
+  return make_room(id);
 }
 
-Result<void> SqliteStore::evict_others(std::int64_t kept_id) {
-  KILN_TRY_ASSIGN(const std::int64_t total, database_->integer(kSizeBytes));
+Result<void> SqliteStore::make_room(std::int64_t kept_id) {
   const std::uint64_t cap = options_.size_bytes_max;
-  std::uint64_t size_bytes = static_cast<std::uint64_t>(total);
-  if (size_bytes <= cap) return {};
-  const std::uint64_t goal = cap - cap / kEvictedShare;
-  std::int64_t evicted = 0;
-  for (bool more = true; more && size_bytes > goal;) {
-    std::vector<std::pair<std::int64_t, std::uint64_t>> oldest;
-    Query query(*database_, kOldest);
-    query.bind(kept_id).bind(kEvictionBatch);
-    Result<bool> row = query.next();
-    for (; row && *row; row = query.next()) {
-      oldest.emplace_back(query.integer(0), static_cast<std::uint64_t>(query.integer(1)));
-    }
-    KILN_TRY(row);
-    more = !oldest.empty();
-    for (const auto& [id, freed] : oldest) {
-      if (size_bytes <= goal) break;
-      KILN_TRY(Query(*database_, kRemoveId).bind(id).run());
-      size_bytes -= std::min(size_bytes, freed);
-      ++evicted;
-    }
-  }
-  return Query(*database_, kCountEvicted).bind(evicted).run();
+  KILN_TRY_ASSIGN(const Eviction needed, evict(cap, kEvictedByPutMax, kept_id));
+  if (needed.entries == 0) return {};
+  KILN_TRY(evict(cap - cap / kEvictedShare, kEvictedMore, kept_id));
+  return {};
 }
 
 Result<void> SqliteStore::quarantine(const Key& key, std::string_view reason) {

@@ -2,6 +2,9 @@
 #include "runtime/artifact_source.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cmath>
 
 #include "jit/compile_dump.h"
 #include "runtime/nearest.h"
@@ -56,7 +59,18 @@ ArtifactSource::ArtifactSource(const Options& options, Compilers& compilers, Cou
       compilers_(compilers),
       counting_(counting),
       store_(options),
+      layers_(options, counting),
+      process_(getpid()),
       memory_(FlightLimits{}, size_of) {}
+
+// Hits in memory are too fast to be noted one by one, so they have no op or arch in the totals.
+ArtifactSource::~ArtifactSource() {
+  Store* const store = store_.opened();
+  const std::uint64_t hits = counting_.snapshot().memory_hits;
+  if (store && hits > 0 && process_ == getpid()) {
+    store->note({"", "", "", std::string(name_of(Tier::memory)), hits, 0});
+  }
+}
 
 // With no toolchain on this machine the request alone names the flight.
 Key ArtifactSource::Plan::flight_key() const {
@@ -90,7 +104,28 @@ Store* ArtifactSource::store_or_null() {
   return nullptr;
 }
 
-std::optional<Prepared> ArtifactSource::accept(StoreLookup lookup, const CompileInput& input) {
+std::vector<ArtifactSource::Place> ArtifactSource::places() {
+  std::vector<Place> places;
+  if (Store* store = store_or_null()) places.push_back({store, Tier::disk});
+  for (const auto& layer : layers_.stores()) places.push_back({layer.get(), Tier::layer});
+  return places;
+}
+
+bool ArtifactSource::takes_any(const Plan& plan) const {
+  return plan.candidates.empty() && options_.toolchain_policy == ToolchainPolicy::any;
+}
+
+// Kept across processes by the store, if there is one: what a compile cost, or what a hit saved.
+void ArtifactSource::note(const CompileInput& input, const Artifact& artifact, Tier tier) {
+  Store* const store = store_.opened();
+  if (!store) return;
+  const auto compile_us = static_cast<std::uint64_t>(std::llround(artifact.compile_time_ms * 1e3));
+  store->note(
+      {input.op, input.arch.name(), artifact.compiler, std::string(name_of(tier)), 1, compile_us});
+}
+
+std::optional<Prepared> ArtifactSource::accept(StoreLookup lookup, const CompileInput& input,
+                                               Tier tier) {
   switch (lookup.status) {
     case StoreLookup::Status::absent:
       return std::nullopt;
@@ -106,36 +141,46 @@ std::optional<Prepared> ArtifactSource::accept(StoreLookup lookup, const Compile
     case StoreLookup::Status::hit:
       break;
   }
+  if (tier == Tier::layer && layers_.is_dropped(lookup.key)) return std::nullopt;
   auto artifact = Artifact::decode(lookup.entry.payload);
   if (!artifact) {
     counting_.add(&Counters::rejected_entries);
-    if (Store* store = store_or_null()) {
-      if (auto done = store->quarantine(lookup.key, artifact.error().message); !done) {
-        log_once(LogLevel::warning, done.error().message);
-      }
-    }
+    drop(lookup.key, tier, artifact.error().message);
     return std::nullopt;
   }
   restore_info(*artifact, lookup.entry.info);
-  counting_.add(&Counters::disk_hits);
-  return Prepared{std::make_shared<const Artifact>(std::move(*artifact)), input.arch, Tier::disk,
+  counting_.add(tier == Tier::layer ? &Counters::layer_hits : &Counters::disk_hits);
+  note(input, *artifact, tier);
+  return Prepared{std::make_shared<const Artifact>(std::move(*artifact)), input.arch, tier,
                   lookup.key, std::nullopt};
 }
 
+void ArtifactSource::drop(const Key& key, Tier tier, std::string_view reason) {
+  if (tier == Tier::layer) return layers_.drop(key);
+  Store* const store = store_or_null();
+  if (!store) return;
+  if (auto done = store->quarantine(key, reason); !done) {
+    log_once(LogLevel::warning, done.error().message);
+  }
+}
+
 std::optional<Prepared> ArtifactSource::find_on_disk(const Plan& plan, const CompileInput& input) {
-  Store* store = store_or_null();
-  if (!store) return std::nullopt;
+  const std::vector<Place> all = places();
   for (const Candidate& candidate : plan.candidates) {
-    auto lookup = store->find(candidate.key, candidate.record.joined().text());
-    if (auto found = accept(std::move(lookup), input)) return found;
+    const std::string record = candidate.record.joined().text();
+    for (const auto& [store, tier] : all) {
+      if (auto found = accept(store->find(candidate.key, record), input, tier)) return found;
+    }
   }
-  if (!plan.candidates.empty() || options_.toolchain_policy == ToolchainPolicy::exact) {
-    return std::nullopt;
+  if (!takes_any(plan)) return std::nullopt;
+  for (const auto& [store, tier] : all) {
+    auto lookup = store->find_newest(plan.request_digest, plan.request);
+    auto found = accept(std::move(lookup), input, tier);
+    if (!found) continue;
+    counting_.add(&Counters::other_toolchain_hits);
+    return found;
   }
-  auto lookup = store->find_newest(plan.request_digest, plan.request);
-  auto found = accept(std::move(lookup), input);
-  if (found) counting_.add(&Counters::other_toolchain_hits);
-  return found;
+  return std::nullopt;
 }
 
 Result<Prepared> ArtifactSource::get(const CompileInput& input) {
@@ -223,7 +268,7 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const 
       // Whoever held the lease before, even if it was free again by now, may have stored the entry
       // since this process looked.
       auto lookup = store->find(candidate.key, candidate.record.joined().text());
-      if (auto found = accept(std::move(lookup), input)) return std::move(*found);
+      if (auto found = accept(std::move(lookup), input, Tier::disk)) return std::move(*found);
     }
   }
   auto artifact = candidate.compiler->compile(input);
@@ -235,6 +280,7 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const 
   KILN_TRY(artifact);
   artifact->passed_over = passed_over;
   counting_.add(&Counters::compiles);
+  note(input, *artifact, Tier::compiled);
   auto store_error = store ? put(candidate, input, *artifact) : std::nullopt;
   return Prepared{std::make_shared<const Artifact>(std::move(*artifact)), input.arch,
                   Tier::compiled, candidate.key, std::move(store_error)};
@@ -255,15 +301,17 @@ std::optional<Error> ArtifactSource::put(const Candidate& candidate, const Compi
 }
 
 Error ArtifactSource::miss(const Plan& plan, const CompileInput& input) {
-  std::string where = "no disk cache";
+  Explanation found;
+  found.label = input.label();
+  explain_miss(plan, found);
+  const std::string where = found.looked_in.empty()
+                                ? "any cache, for there is none"
+                                : fmt::format("{}", fmt::join(found.looked_in, " or "));
   std::string why;
-  if (Store* store = store_or_null()) {
-    where = store->file().string();
-    KeyRecord asked{plan.request, {}};
-    if (!plan.candidates.empty()) asked.toolchain = plan.candidates.front().record.toolchain;
-    const auto nearest = nearest_entry(*store, asked);
-    if (nearest && *nearest) why = "; " + describe(**nearest);
-    if (nearest && !*nearest) why = "; it holds no entry of this implementation";
+  if (found.nearest) {
+    why = "; " + describe(found.differences);
+  } else if (!found.looked_in.empty()) {
+    why = "; no entry of this op is there";
   }
   return {ErrorCode::cache_miss,
           fmt::format("cache miss: {} is not in {}, and policy 'locked' forbids compiling it{}",
@@ -275,11 +323,9 @@ void ArtifactSource::reject(const CompileInput& input, const Prepared& prepared,
                             std::string_view reason) {
   counting_.add(&Counters::rejected_entries);
   memory_.erase(plan(input).flight_key());
-  Store* store = store_or_null();
-  if (!store) return;
-  if (auto done = store->quarantine(prepared.key, reason); !done) {
-    log_once(LogLevel::warning, done.error().message);
-  }
+  // A hit in memory may have come from either: both are told.
+  if (prepared.tier != Tier::disk) drop(prepared.key, Tier::layer, reason);
+  if (prepared.tier != Tier::layer) drop(prepared.key, Tier::disk, reason);
 }
 
 }  // namespace kiln

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ArtifactSource: where artifacts come from. The order of the tiers lives here and nowhere else:
-// memory, the writable store, then the compilers of the arch's chain.
+// memory, the writable store, the read-only layers, then the compilers of the arch's chain.
 #pragma once
+
+#include <sys/types.h>
 
 #include <memory>
 #include <optional>
@@ -11,6 +13,7 @@
 #include "jit/compilers.h"
 #include "kiln/runtime.h"
 #include "runtime/counting.h"
+#include "runtime/layers.h"
 #include "runtime/lazy_store.h"
 
 namespace kiln {
@@ -19,6 +22,9 @@ namespace kiln {
 class ArtifactSource {
  public:
   ArtifactSource(const Options& options, Compilers& compilers, Counting& counting);
+  ~ArtifactSource();
+  ArtifactSource(const ArtifactSource&) = delete;
+  ArtifactSource& operator=(const ArtifactSource&) = delete;
 
   // From memory or disk, else by compiling. Errors: as Runtime::prepare().
   Result<Prepared> get(const CompileInput& input);
@@ -27,7 +33,11 @@ class ArtifactSource {
   // The driver would not load what `prepared`, made for `input`, holds: forget it everywhere.
   void reject(const CompileInput& input, const Prepared& prepared, std::string_view reason);
 
+  // As Runtime::explain().
+  Result<Explanation> explain(const CompileInput& input);
+
   LazyStore& lazy_store() { return store_; }
+  Layers& layers() { return layers_; }
 
  private:
   // One compiler that may make the artifact, and the key that its artifact has.
@@ -47,13 +57,29 @@ class ArtifactSource {
 
   Plan plan(const CompileInput& input) const;
   std::optional<Prepared> find_on_disk(const Plan& plan, const CompileInput& input);
-  std::optional<Prepared> accept(StoreLookup lookup, const CompileInput& input);
+  std::optional<Prepared> accept(StoreLookup lookup, const CompileInput& input, Tier tier);
   Result<Prepared> compile(const Plan& plan, const CompileInput& input);
   Result<Prepared> compile_with(const Candidate& candidate, const CompileInput& input,
                                 const std::vector<PassedOver>& passed_over);
   std::optional<Error> put(const Candidate& candidate, const CompileInput& input,
                            const Artifact& artifact);
   Error miss(const Plan& plan, const CompileInput& input);
+
+  // Forgets an entry that turned out bad.
+  void drop(const Key& key, Tier tier, std::string_view reason);
+
+  // One place on disk.
+  struct Place {
+    Store* store;
+    Tier tier;
+  };
+  // The writable store, then the layers.
+  std::vector<Place> places();
+  // Whether what has no toolchain here may be served by any entry of its request.
+  bool takes_any(const Plan& plan) const;
+  void explain_hit(const Plan& plan, Explanation& explanation);
+  void explain_miss(const Plan& plan, Explanation& explanation);
+  void note(const CompileInput& input, const Artifact& artifact, Tier tier);
   // The store, or null after counting and saying once why there is none.
   Store* store_or_null();
 
@@ -61,6 +87,8 @@ class ArtifactSource {
   Compilers& compilers_;
   Counting& counting_;
   LazyStore store_;
+  Layers layers_;
+  const pid_t process_;  // a forked child does not write its parent's counts once more
   FlightCache<Key, Prepared> memory_;
 };
 

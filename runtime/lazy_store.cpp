@@ -36,6 +36,7 @@ void LazyStore::open() {
     return;
   }
   store_ = std::move(*opened);
+  is_opened_ = true;
   if (!writes) return;
   if (auto leases = LeaseFile::open(*options_.cache_folder)) {
     leases_ = std::move(*leases);

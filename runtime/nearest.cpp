@@ -7,32 +7,57 @@ namespace kiln {
 namespace {
 
 // Enough to find a neighbour; a look-up that missed must not read a million rows.
-constexpr std::int64_t kCandidatesMax = 2000;
+constexpr std::int64_t kNeighbours = 500;
+constexpr std::int64_t kLastUsed = 2000;
+
+class Search {
+ public:
+  explicit Search(const KeyRecord& asked) : asked_(asked.joined()) {
+    whole_ = !asked.toolchain.fields().empty();
+    op_ = std::string(asked_.find("request.op").value_or(""));
+  }
+
+  void consider(std::vector<StoreRow> rows) {
+    for (StoreRow& row : rows) consider(std::move(row));
+  }
+  std::optional<NearestEntry> best() && { return std::move(best_); }
+
+ private:
+  void consider(StoreRow row) {
+    auto stored = Record::parse(row.record);
+    if (!stored || stored->find("request.op") != op_) return;
+    auto found = differences(*stored, asked_);
+    if (!whole_) {
+      std::erase_if(found, [](const auto& each) { return !each.name.starts_with("request."); });
+    }
+    if (best_ && best_->differences.size() <= found.size()) return;
+    best_ = NearestEntry{std::move(row), std::move(found)};
+  }
+
+  Record asked_;
+  std::string op_;
+  bool whole_ = true;
+  std::optional<NearestEntry> best_;
+};
 
 }  // namespace
 
-Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord& asked) {
-  const Record joined = asked.joined();
-  const auto op = joined.find("request.op");
-  StoreFilter filter;
-  filter.label_contains = std::string(joined.find("request.implementation").value_or("")) + " ";
-  filter.limit = kCandidatesMax;
-  KILN_TRY_ASSIGN(std::vector<StoreRow> rows, store.list(filter));
-  std::optional<NearestEntry> best;
-  for (StoreRow& row : rows) {
-    auto stored = Record::parse(row.record);
-    if (!stored || stored->find("request.op") != op) continue;
-    auto found = differences(*stored, joined);
-    if (best && best->differences.size() <= found.size()) continue;
-    best = NearestEntry{std::move(row), std::move(found)};
-  }
-  return best;
+Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord& asked,
+                                                  std::string_view label) {
+  Search search(asked);
+  KILN_TRY_ASSIGN(std::vector<StoreRow> neighbours, store.near_label(label, kNeighbours));
+  search.consider(std::move(neighbours));
+  StoreFilter last_used;
+  last_used.limit = kLastUsed;
+  KILN_TRY_ASSIGN(std::vector<StoreRow> rows, store.list(last_used));
+  search.consider(std::move(rows));
+  return std::move(search).best();
 }
 
-std::string describe(const NearestEntry& nearest) {
+std::string describe(const std::vector<RecordDifference>& differences) {
   std::string text = "nearest entry differs in ";
   bool first = true;
-  for (const RecordDifference& difference : nearest.differences) {
+  for (const RecordDifference& difference : differences) {
     std::string_view name = difference.name;
     if (name.starts_with("request.")) name.remove_prefix(8);
     fmt::format_to(std::back_inserter(text), "{}{}: stored {}, asked {}", first ? "" : "; ", name,

@@ -16,11 +16,14 @@ struct NearestEntry {
   std::vector<RecordDifference> differences;  // before: stored, after: asked for
 };
 
-// The entry of the same op with the fewest differing fields; nothing when the op has none.
+// The entry of the same op with the fewest differing fields; nothing when the op has none. With an
+// empty toolchain, only the requests are compared. Among a million entries it looks at the few
+// thousand with the most similar labels and the latest uses.
 // Errors: those of Store::list.
-Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord& asked);
+Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord& asked,
+                                                  std::string_view label);
 
 // "nearest entry differs in shape.H: stored int 32, asked int 16": one line for a message.
-std::string describe(const NearestEntry& nearest);
+std::string describe(const std::vector<RecordDifference>& differences);
 
 }  // namespace kiln

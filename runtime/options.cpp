@@ -25,7 +25,8 @@ std::optional<std::filesystem::path> path_variable(const char* name) {
   return std::nullopt;
 }
 
-tl::unexpected<Error> bad(const char* name, std::string_view value, std::string_view accepted) {
+tl::unexpected<Error> bad(std::string_view name, std::string_view value,
+                          std::string_view accepted) {
   return fail(ErrorCode::invalid_argument,
               fmt::format("{}='{}': accepted: {}", name, value, accepted));
 }
@@ -49,22 +50,6 @@ Result<void> read_word(const char* name, Words<Value> words, Value& target) {
   return bad(name, *value, accepted);
 }
 
-Result<std::uint64_t> parse_size(const char* name, const std::string& text) {
-  constexpr std::string_view kAccepted = "a number of bytes, with K, M, G or T for powers of 1024";
-  std::uint64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc{} || end - rest > 1) return bad(name, text, kAccepted);
-  int shift = 0;
-  if (rest != end) {
-    const std::size_t unit = std::string_view("KMGT").find(*rest);
-    if (unit == std::string_view::npos) return bad(name, text, kAccepted);
-    shift = 10 * (static_cast<int>(unit) + 1);
-  }
-  if (number > (UINT64_MAX >> shift)) return bad(name, text, kAccepted);
-  return number << shift;
-}
-
 int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -77,6 +62,24 @@ std::optional<std::filesystem::path> default_cache_folder() {
   if (auto folder = path_variable("XDG_CACHE_HOME")) return *folder / "kiln";
   if (auto home = path_variable("HOME")) return *home / ".cache" / "kiln";
   return std::nullopt;
+}
+
+// Empty parts are left out, as in other lists of folders.
+Result<std::vector<std::filesystem::path>> layer_folders() {
+  std::vector<std::filesystem::path> layers;
+  const std::string list = variable("KILN_CACHE_LAYERS").value_or("");
+  for (std::size_t begin = 0; begin < list.size();) {
+    const std::size_t end = std::min(list.find(':', begin), list.size());
+    const std::filesystem::path folder = list.substr(begin, end - begin);
+    begin = end + 1;
+    if (folder.empty()) continue;
+    if (!folder.is_absolute()) {
+      return bad("KILN_CACHE_LAYERS", list,
+                 fmt::format("absolute folders, separated by ':'; '{}' is none", folder.string()));
+    }
+    layers.push_back(folder);
+  }
+  return layers;
 }
 
 std::vector<std::filesystem::path> rocm_folders() {
@@ -147,9 +150,26 @@ DriverSettings driver_settings() {
 
 }  // namespace
 
+Result<std::uint64_t> parse_size(std::string_view name, const std::string& text) {
+  constexpr std::string_view kAccepted = "a number of bytes, with K, M, G or T for powers of 1024";
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{} || end - rest > 1) return bad(name, text, kAccepted);
+  int shift = 0;
+  if (rest != end) {
+    const std::size_t unit = std::string_view("KMGT").find(*rest);
+    if (unit == std::string_view::npos) return bad(name, text, kAccepted);
+    shift = 10 * (static_cast<int>(unit) + 1);
+  }
+  if (number > (UINT64_MAX >> shift)) return bad(name, text, kAccepted);
+  return number << shift;
+}
+
 Result<Options> Options::from_environment() {
   Options options;
   options.cache_folder = default_cache_folder();
+  KILN_TRY_ASSIGN(options.cache_layers, layer_folders());
   options.compilers = compiler_settings();
   options.drivers = driver_settings();
   options.jobs = usable_cores();

@@ -145,6 +145,10 @@ Result<Prepared> Runtime::prepare(const CompileInput& input) {
   return impl_->source.get(input);
 }
 
+Result<Explanation> Runtime::explain(const CompileInput& input) {
+  return impl_->source.explain(input);
+}
+
 Result<std::shared_ptr<const Kernel>> Runtime::kernel(const Selection& selection,
                                                       const Shape& shape, const Arch& arch,
                                                       int device, Stream stream) {
@@ -181,6 +185,14 @@ std::vector<Driver*> Runtime::drivers() const {
 }
 Result<Store*> Runtime::store() {
   return impl_->source.lazy_store().store();
+}
+std::vector<Store*> Runtime::layers() {
+  std::vector<Store*> opened;
+  for (const auto& layer : impl_->source.layers().stores()) opened.push_back(layer.get());
+  return opened;
+}
+std::vector<Error> Runtime::refused_layers() {
+  return impl_->source.layers().refused();
 }
 
 }  // namespace kiln

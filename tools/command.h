@@ -15,6 +15,8 @@ using Action = std::function<ExitCode()>;
 // arguments outlive the action.
 Action add_compile(CLI::App& app, Session& session);
 Action add_doctor(CLI::App& app, Session& session);
+Action add_explain(CLI::App& app, Session& session);
+Action add_gc(CLI::App& app, Session& session);
 Action add_ls(CLI::App& app, Session& session);
 Action add_ops(CLI::App& app, Session& session);
 Action add_prewarm(CLI::App& app, Session& session);

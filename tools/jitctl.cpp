@@ -30,7 +30,10 @@ constexpr Subcommand kSubcommands[] = {
      add_run},
     {"ls", "List the stored kernels", add_ls},
     {"show", "Everything that is stored about one kernel", add_show},
-    {"stats", "Totals of the disk cache", add_stats},
+    {"explain", "Why a request would hit or miss: the nearest entry and the fields that differ",
+     add_explain},
+    {"stats", "Totals of the disk cache, over all processes", add_stats},
+    {"gc", "Evict down to the cap, give the space back; make a read-only layer", add_gc},
 };
 
 // CLI11 reports an unknown subcommand as a stray argument; name the nearest one instead.

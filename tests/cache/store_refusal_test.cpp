@@ -41,7 +41,7 @@ TEST(StoreFolder, IsCreatedPrivateWithItsParents) {
   for (const char* part : {"a", "a/b", "a/b/c"}) {
     EXPECT_EQ(mode_of(folder.path() / part), 0700u) << part;
   }
-  EXPECT_EQ(mode_of(folder.path() / "a/b/c/kernels-v1.db") & 022, 0u);
+  EXPECT_EQ(mode_of(folder.path() / "a/b/c/kernels-v2.db") & 022, 0u);
 }
 
 TEST(StoreFolder, WritableByOthersIsRefusedWithTheRemedy) {
@@ -140,10 +140,10 @@ TEST(StoreFile, OfAnotherProgramIsRefusedAndKept) {
 TEST(StoreFile, OfANewerKilnIsRefusedAndKept) {
   const TempFolder folder;
   put_entry(*open_store(folder.path()), 1);
-  RawDatabase(folder.database()).run("PRAGMA journal_mode = DELETE; PRAGMA user_version = 2");
+  RawDatabase(folder.database()).run("PRAGMA journal_mode = DELETE; PRAGMA user_version = 3");
   const std::string before = read_file(folder.database());
-  expect_contains(refusal(folder.path()), "schema 2");
-  expect_contains(refusal(folder.path(), StoreAccess::read_only), "schema 2");
+  expect_contains(refusal(folder.path()), "schema 3");
+  expect_contains(refusal(folder.path(), StoreAccess::read_only), "schema 3");
   EXPECT_EQ(read_file(folder.database()), before);
 }
 

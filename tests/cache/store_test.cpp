@@ -175,7 +175,7 @@ TEST(Store, UsesTheLogAndLargePagesElsewhere) {
   RawDatabase raw(folder.database());
   EXPECT_EQ(raw.value("PRAGMA journal_mode"), "wal");
   EXPECT_EQ(raw.value("PRAGMA page_size"), "16384");
-  EXPECT_EQ(raw.value("PRAGMA user_version"), "1");
+  EXPECT_EQ(raw.value("PRAGMA user_version"), "2");
   EXPECT_EQ(raw.value("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = "
                       "'table' AND NOT strict AND name NOT LIKE 'sqlite%'"),
             "0");

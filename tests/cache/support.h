@@ -37,7 +37,7 @@ class TempFolder {
   TempFolder& operator=(const TempFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path database() const { return path_ / "kernels-v1.db"; }
+  std::filesystem::path database() const { return path_ / "kernels-v2.db"; }
 
  private:
   std::filesystem::path path_;

@@ -58,6 +58,19 @@ TEST(Options, DumpsOnRequestOnly) {
   EXPECT_EQ(Options::from_environment()->dump_folder, "/dumps");
 }
 
+TEST(Options, LayersAreAbsoluteFoldersInOrder) {
+  {
+    const Variable layers("KILN_CACHE_LAYERS", ":/image/kernels::/opt/kernels:");
+    EXPECT_EQ(Options::from_environment()->cache_layers,
+              (std::vector<std::filesystem::path>{"/image/kernels", "/opt/kernels"}));
+  }
+  const Variable relative("KILN_CACHE_LAYERS", "/image/kernels:kernels");
+  const auto refused = Options::from_environment();
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("'kernels' is none"), std::string::npos)
+      << refused.error().message;
+}
+
 TEST(Options, SizesTakeUnits) {
   const std::vector<std::pair<const char*, std::uint64_t>> sizes = {
       {"0", 0}, {"123", 123}, {"4K", 4096}, {"3M", 3 << 20}, {"2G", std::uint64_t{2} << 30}};

@@ -7,6 +7,7 @@ Jitctl::Jitctl() {
   changes_ = {{"HOME", home_.path().string()},
               {"XDG_CACHE_HOME", ""},
               {"KILN_CACHE_DIR", cache_folder().string()},
+              {"KILN_CACHE_LAYERS", ""},
               {"KILN_CACHE_POLICY", ""},
               {"KILN_CACHE_SIZE", ""},
               {"KILN_TOOLCHAIN", ""},

@@ -25,7 +25,7 @@ class Jitctl {
 
   void set(const std::string& variable, const std::string& value) { changes_[variable] = value; }
   std::filesystem::path cache_folder() const { return home_.path() / "cache"; }
-  std::filesystem::path database() const { return cache_folder() / "kernels-v1.db"; }
+  std::filesystem::path database() const { return cache_folder() / "kernels-v2.db"; }
   const TempFolder& home() const { return home_; }
 
  private:

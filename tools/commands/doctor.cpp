@@ -122,7 +122,17 @@ Json check_cache(Session& session, bool print) {
   const auto store = session.store();
   const std::string where = store ? (*store)->file().string() : store.error().message;
   if (print) fmt::print("cache\n  {}{}\n", store ? "" : "no: ", where);
-  return {{"ok", store.has_value()}, {"where", where}};
+  Json layers = Json::array();
+  const auto add_layer = [&](bool ok, const std::string& what) {
+    if (print) fmt::print("  layer         {}{}\n", ok ? "" : "no: ", what);
+    layers.push_back({{"ok", ok}, {"where", what}});
+  };
+  const auto runtime = session.runtime();
+  if (runtime) {
+    for (const Store* layer : (*runtime)->layers()) add_layer(true, layer->file().string());
+    for (const Error& error : (*runtime)->refused_layers()) add_layer(false, error.message);
+  }
+  return {{"ok", store.has_value()}, {"where", where}, {"layers", std::move(layers)}};
 }
 
 // Fails only when something that is here does not work; what is absent is no failure.

@@ -8,6 +8,7 @@
 
 #include "cache/store.h"
 #include "tools/command.h"
+#include "tools/explanation.h"
 #include "tools/line_printer.h"
 #include "tools/models/model_config.h"
 #include "tools/request.h"
@@ -26,6 +27,7 @@ struct PrewarmWords {
   bool check = false;
   bool dry_run = false;
   bool skip_unavailable = false;
+  bool seal = false;
 };
 
 // One kernel to have.
@@ -47,6 +49,7 @@ struct Outcome {
   Kind kind = Kind::failed;
   Error error;
   double compile_time_ms = 0;
+  std::optional<Explanation> why_missing;
 };
 
 constexpr const char* word_of(Outcome::Kind kind) {
@@ -158,6 +161,9 @@ Outcome prepare_one(Runtime& runtime, const PrewarmWords& words, const Item& ite
         outcome.error.message = *why;
       }
     }
+    if (outcome.kind == Outcome::Kind::missing) {
+      if (auto why = runtime.explain(item.input)) outcome.why_missing = std::move(*why);
+    }
     return outcome;
   }
   outcome.kind =
@@ -242,6 +248,10 @@ Json to_json(const Work& work, const std::vector<Outcome>& outcomes) {
     if (i < outcomes.size()) {
       kernel["outcome"] = word_of(outcomes[i].kind);
       if (!outcomes[i].error.message.empty()) kernel["error"] = outcomes[i].error.message;
+      if (const auto& why = outcomes[i].why_missing) {
+        kernel["key"] = why->request.hex();
+        kernel["nearest"] = nearest_to_json(*why);
+      }
     }
     result["kernels"].push_back(std::move(kernel));
   }
@@ -287,6 +297,10 @@ ExitCode prewarm(Session& session, const PrewarmWords& words) {
     LinePrinter printer(session.json ? Progress::silent : Progress::shown);
     outcomes = prepare_all(*runtime, words, work, jobs, printer);
   }
+  if (words.seal && !words.check) {
+    KILN_CLI_TRY_ASSIGN(Store* const store, session, session.store());
+    if (const auto sealed = store->seal(); !sealed) return session.fail(sealed.error());
+  }
   if (!session.json) print_summary(work, outcomes, runtime->counters());
   return session.finish(to_json(work, outcomes), exit_code_of(work, outcomes));
 }
@@ -317,6 +331,7 @@ Action add_prewarm(CLI::App& app, Session& session) {
       ->check(CLI::Range(1, 1024));
   app.add_flag("--check", words->check, "Compile nothing; exit 3 and name what is missing");
   app.add_flag("--dry-run", words->dry_run, "List the kernels and stop");
+  app.add_flag("--seal", words->seal, "Leave the cache fit to be one of KILN_CACHE_LAYERS");
   app.add_flag("--skip-unavailable", words->skip_unavailable,
                "Go on without the archs that no compiler here can do");
   return [words, &session] { return prewarm(session, *words); };

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jit/base/log.h"
@@ -33,11 +34,15 @@ struct DriverSettings {
   std::vector<std::filesystem::path> rocm_folders;    // $ROCM_PATH, /opt/rocm
 };
 
+// "512M" to bytes; `name` is where it was given. Errors: invalid_argument, saying what is accepted.
+Result<std::uint64_t> parse_size(std::string_view name, const std::string& text);
+
 struct Options {
   // The defaults, changed by what the environment says:
   //   KILN_CACHE_DIR      folder of the writable cache; default $XDG_CACHE_HOME/kiln or
   //                       ~/.cache/kiln; with no home, no disk cache
   //   KILN_CACHE_POLICY   read_write | read_only | locked | off
+  //   KILN_CACHE_LAYERS   folders of read-only caches, absolute, separated by ':'; asked in order
   //   KILN_CACHE_SIZE     bytes, or with K, M, G; default 2G
   //   KILN_TOOLCHAIN      any | exact
   //   KILN_JOBS           compiles at a time in prewarm; default: the cores this process may use
@@ -54,6 +59,7 @@ struct Options {
   static Result<Options> from_environment();
 
   std::optional<std::filesystem::path> cache_folder;  // none: no disk cache
+  std::vector<std::filesystem::path> cache_layers;    // asked after it, in this order
   CachePolicy cache_policy = CachePolicy::read_write;
   std::uint64_t cache_size_bytes_max = std::uint64_t{2} << 30;
   ToolchainPolicy toolchain_policy = ToolchainPolicy::any;

@@ -14,6 +14,7 @@
 #include "jit/compiler.h"
 #include "kiln/counters.h"
 #include "kiln/driver.h"
+#include "kiln/explain.h"
 #include "kiln/kernel.h"
 #include "kiln/options.h"
 #include "templates/registry.h"
@@ -21,10 +22,6 @@
 namespace kiln {
 
 class Store;
-
-// Where an artifact came from.
-enum class Tier { memory, disk, layer, compiled };
-std::string_view name_of(Tier tier);
 
 struct Prepared {
   std::shared_ptr<const Artifact> artifact;
@@ -68,6 +65,12 @@ class Runtime {
   // differ; unavailable when no compiler here can do the arch; compile_failed.
   Result<Prepared> prepare(const CompileInput& input);
 
+  // Whether prepare() would find `input` without compiling, and where; if not, the stored entry
+  // most like it. Compiles and loads nothing and counts nothing. (An entry that fails its check is
+  // dropped, as by any look-up, unless the policy forbids writing.)
+  // Errors: invalid_argument for what cannot be cached.
+  Result<Explanation> explain(const CompileInput& input);
+
   // The loaded kernel of an op, on device `device` of the arch's driver. Before it compiles, a
   // stored kernel for another arch that this one can run is taken (Arch::compatible). Errors: as
   // prepare(), and the driver's.
@@ -90,6 +93,9 @@ class Runtime {
   // The writable store. Errors: cache_failed with the reason; unavailable when there is none by
   // policy or for lack of a home.
   Result<Store*> store();
+  // The layers that can be read, in order, and why the others cannot.
+  std::vector<Store*> layers();
+  std::vector<Error> refused_layers();
 
  private:
   class Impl;
