@@ -4,6 +4,8 @@
 // of them may compile anything.
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/tools/jitctl.h"
 
 namespace kiln::test {
@@ -18,6 +20,10 @@ struct Model {
   std::vector<Words> calls;
   std::vector<std::string> not_built = {};  // ops that no implementation builds at its shape yet
 };
+
+void PrintTo(const Model& model, std::ostream* stream) {
+  *stream << model.name;
+}
 
 // Small batches: the kernels are those of any.
 const Model kModels[] = {
