@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Kiln adds to a cold NVRTC compile: the bare NVRTC call on the same text, Kiln's prepare()
 // with an empty cache, and nvcc. Then the bare call for every built-in kernel at its default shape,
-// and for a kernel with no text to speak of.
+// for a kernel with no text to speak of, and for one that includes all that kda_decode does: what
+// the headers cost.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 
 #include "bench/interleaved.h"
 #include "jit/nvrtc_api.h"
@@ -123,6 +125,19 @@ double nvcc_ms(const CompileInput& input) {
   return result.exit_code == 0 ? ms_since(start) : std::nan("");
 }
 
+// The same headers, included by a source with nothing else in it.
+CompileInput headers_alone(CompileInput input) {
+  std::istringstream lines(input.source.text);
+  input.source.text.clear();
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("#include")) input.source.text += line + "\n";
+  }
+  input.source.text += "extern \"C\" __global__ void empty() {}\n";
+  input.name_expressions = {"empty"};
+  input.implementation = "an empty kernel, headers of " + input.implementation;
+  return input;
+}
+
 void measure_every_kernel(const NvrtcApi& api, bench::Format format) {
   std::vector<CompileInput> inputs = {{"empty",
                                        "an empty kernel",
@@ -132,6 +147,7 @@ void measure_every_kernel(const NvrtcApi& api, bench::Format format) {
                                        {},
                                        {"empty"},
                                        {"-std=c++17"}}};
+  inputs.push_back(headers_alone(kernel_inputs(*require(find_op("kda_decode")), kArch).front()));
   for (const Op& op : ops()) {
     for (CompileInput& input : kernel_inputs(op, kArch)) inputs.push_back(std::move(input));
   }

@@ -3,7 +3,7 @@
 # build/nvrtc/VERSION/ then holds the libraries, or why-not.txt. Never fails: where the registry
 # cannot be reached, the tests of that version are skipped with the reason. What is there is kept.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # The oldest that Kiln serves; one that knows sm_90a and nothing newer; the last of CUDA 12.
 wheels=(11.8.89=nvidia-cuda-nvrtc-cu11 12.1.105=nvidia-cuda-nvrtc-cu12
