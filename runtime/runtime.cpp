@@ -127,6 +127,10 @@ Result<Selection> Runtime::select(const Op& op, const Shape& shape, const Arch& 
     Answer answer = is_allowed(op, implementation);
     if (answer) answer = can_build(implementation, shape, arch);
     if (answer && params) answer = implementation.can_serve(shape, params);
+    const bool chosen = is_named(implementation, options().only_implementation);
+    if (answer && params && implementation.is_best && !chosen) {
+      answer = implementation.is_best(shape, params);
+    }
     if (answer) {
       selection.implementation = &implementation;
       return selection;

@@ -26,7 +26,7 @@ struct ParamSpec {
 
 // One way to do an op on some archs.
 struct Implementation {
-  std::string name;  // "kda_decode/warp_rows"
+  std::string name;  // "kda_decode/small_batch"
   std::string doc;   // one line: how, and when it is the best
   std::vector<ArchFamily> families;
 
@@ -35,11 +35,14 @@ struct Implementation {
   // Whether that code serves this call; `params` is the op's parameter struct
   // (templates/kernels/<op>/params.h).
   Answer (*can_serve)(const Shape& shape, const void* params);
+  // Whether it is the best for a call that it can serve, and not the ones after it; asked where
+  // there is a choice. Null: always.
+  Answer (*is_best)(const Shape& shape, const void* params) = nullptr;
   // The launches of this call.
   LaunchPlan (*plan)(const Shape& shape, const void* params);
 
-  std::string source;                         // an embedded file: "kda_decode/warp_rows.cu"
-  std::vector<std::string> name_expressions;  // "kiln::kda_decode_warp_rows"
+  std::string source;                         // an embedded file: "kda_decode/small_batch.cu"
+  std::vector<std::string> name_expressions;  // "kiln::kda_decode_small_batch"
 };
 
 struct Op {

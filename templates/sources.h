@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel sources that were embedded at build time, by the name that #include uses:
-// "kiln/device.h", "kda_decode/warp_rows.cu".
+// "kiln/device.h", "kda_decode/small_batch.cu".
 #pragma once
 
 #include <optional>

@@ -24,7 +24,7 @@ struct SourceText {
 
 struct CompileInput {
   std::string op;              // "kda_decode", or the user's own name
-  std::string implementation;  // "kda_decode/warp_rows"
+  std::string implementation;  // "kda_decode/small_batch"
   Shape shape;
   Arch arch;
   SourceText source;
@@ -42,7 +42,7 @@ struct CompileInput {
   // invalid_argument.
   Result<void> check() const;
 
-  // "kda_decode/warp_rows H=8 K=128 sm_90a": for messages and listings.
+  // "kda_decode/small_batch H=8 K=128 sm_90a": for messages and listings.
   std::string label() const;
 };
 

@@ -21,6 +21,9 @@ struct LaunchDims {
   // The kernel waits (griddepcontrol.wait) before it reads what the one before it wrote, so the
   // driver may start it early. sm_90 and later; ignored elsewhere.
   bool programmatic_dependent_launch = false;
+  // The kernel shares its work out among however many blocks there are. grid.x is the most that it
+  // has work for; where the device holds fewer blocks at once, as many as it holds are launched.
+  bool fill_device = false;
 };
 
 // One launch of one entry point of an artifact; a call to an op is one or a few of these in order.

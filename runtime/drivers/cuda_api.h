@@ -18,6 +18,7 @@ using CudaDevice = int;
 using CudaPointer = std::uint64_t;
 
 enum CudaDeviceAttribute : int {
+  kCudaMultiprocessors = 16,
   kCudaComputeCapabilityMajor = 75,
   kCudaComputeCapabilityMinor = 76,
   kCudaSharedBytesPerBlockOptin = 97,
@@ -84,8 +85,10 @@ struct CudaLaunchConfig {
 
 // Each of these missing turns off a feature: clusters and programmatic launch (the driver of CUDA
 // 11.8 has them), the check of the parameters' size and loading ahead of the first launch (12.4),
-// the capture query (10.0).
+// the capture query (10.0), and launches that just fill the device.
 #define KILN_CUDA_OPTIONAL(X)                                                                   \
+  X(cuOccupancyMaxActiveBlocksPerMultiprocessor,                                                \
+    (int* blocks, GpuFunctionHandle function, int block_threads, std::size_t shared_bytes))     \
   X(cuLaunchKernelEx,                                                                           \
     (const CudaLaunchConfig* config, GpuFunctionHandle function, void** params, void** extra))  \
   X(cuFuncGetParamInfo,                                                                         \

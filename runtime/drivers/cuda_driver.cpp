@@ -98,6 +98,8 @@ class CudaVendor final : public GpuVendor {
   bool can_start_early(const Arch& arch) const override {
     return arch.sm() >= kFirstSmWithClusters && api_.cuLaunchKernelEx;
   }
+  GpuReply resident_blocks(int index, const GpuFunction& function, const LaunchDims& dims,
+                           unsigned* blocks) override;
   GpuReply launch(const GpuFunction& function, const LaunchDims& dims, const void* params,
                   std::size_t params_bytes, GpuStreamHandle stream) override;
 
@@ -127,6 +129,7 @@ class CudaVendor final : public GpuVendor {
   struct Device {
     CudaDevice handle = 0;
     int shared_bytes_max = 0;
+    int multiprocessors = 0;
     std::atomic<CudaContext> context{nullptr};
   };
 
@@ -157,6 +160,7 @@ GpuReply CudaVendor::describe(int index, std::string* name, std::string* arch) {
   ask(kCudaComputeCapabilityMajor, &major);
   ask(kCudaComputeCapabilityMinor, &minor);
   ask(kCudaSharedBytesPerBlockOptin, &device.shared_bytes_max);
+  ask(kCudaMultiprocessors, &device.multiprocessors);
   const int sm = major * 10 + minor;
   *arch = fmt::format("sm_{}{}", sm, sm >= kFirstSmWithArchSpecific ? "a" : "");
   return reply;
@@ -227,6 +231,20 @@ Answer CudaVendor::can_cluster(const Arch& arch) const {
       fmt::format("'{}' has no cuLaunchKernelEx, which clusters need; install the driver of "
                   "CUDA 11.8 or later",
                   library_->path().string()));
+}
+
+GpuReply CudaVendor::resident_blocks(int index, const GpuFunction& function, const LaunchDims& dims,
+                                     unsigned* blocks) {
+  *blocks = 0;
+  if (!api_.cuOccupancyMaxActiveBlocksPerMultiprocessor) return {};
+  int per_multiprocessor = 0;
+  const GpuReply reply{"cuOccupancyMaxActiveBlocksPerMultiprocessor",
+                       api_.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                           &per_multiprocessor, function.handle,
+                           static_cast<int>(dims.block.count()), dims.shared_bytes_dynamic)};
+  *blocks = static_cast<unsigned>(per_multiprocessor *
+                                  devices_[static_cast<std::size_t>(index)].multiprocessors);
+  return reply;
 }
 
 GpuReply CudaVendor::launch(const GpuFunction& function, const LaunchDims& dims, const void* params,

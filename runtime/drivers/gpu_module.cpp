@@ -60,6 +60,7 @@ class GpuModule final : public Module {
     LaunchDims dims = step.dims;
     dims.programmatic_dependent_launch &= can_start_early_;
     KILN_TRY_ASSIGN(const OnDevice entered, session_->enter(device_));
+    if (dims.fill_device) KILN_TRY(fill_device(entry, &dims));
     const GpuReply reply = session_->vendor().launch(entry.function, dims, params, params_bytes,
                                                      static_cast<GpuStreamHandle>(stream.handle));
     if (reply) return {};
@@ -72,6 +73,16 @@ class GpuModule final : public Module {
     std::string name;
     GpuFunction function;
   };
+
+  Result<void> fill_device(const Entry& entry, LaunchDims* dims) const {
+    unsigned blocks = 0;
+    const GpuReply reply =
+        session_->vendor().resident_blocks(device_.index, entry.function, *dims, &blocks);
+    KILN_TRY(session_->check(reply, device_, GpuPurpose::launch,
+                             fmt::format("'{}' with {}", entry.name, to_text(*dims))));
+    if (blocks > 0) dims->grid.x = std::min(dims->grid.x, blocks);
+    return {};
+  }
 
   Result<void> check_launch(const LaunchStep& step, const void* params,
                             std::size_t params_bytes) const {

@@ -74,7 +74,11 @@ class GpuVendor {
 
   virtual Answer can_cluster(const Arch& arch) const = 0;
   virtual bool can_start_early(const Arch& arch) const = 0;  // programmatic dependent launch
-  // `dims` asks only for what the two functions above allow.
+  // How many blocks of `dims` the device of this index holds at once; 0 where the library cannot
+  // tell.
+  virtual GpuReply resident_blocks(int index, const GpuFunction& function, const LaunchDims& dims,
+                                   unsigned* blocks) = 0;
+  // `dims` asks only for what the functions above allow.
   virtual GpuReply launch(const GpuFunction& function, const LaunchDims& dims, const void* params,
                           std::size_t params_bytes, GpuStreamHandle stream) = 0;
 

@@ -12,6 +12,7 @@
 namespace kiln {
 
 enum HipCopyKind : int { kHipCopyToDevice = 1, kHipCopyToHost = 2 };
+enum HipDeviceAttribute : int { kHipMultiprocessors = 63 };
 enum HipCaptureStatus : int { kHipCaptureNone = 0, kHipCaptureActive = 1 };
 
 // Marks of the `extra` list of a launch, which has one buffer with all parameters.
@@ -50,10 +51,14 @@ constexpr std::size_t kHipArchNameOffsetR0600 = 1160;  // since; also LLVM's AMD
   X(hipMemcpy, (void* to, const void* from, std::size_t bytes, HipCopyKind kind))   \
   X(hipStreamSynchronize, (GpuStreamHandle stream))
 
-// Of the two that fill properties one must be there. Without the other the capture query is off.
-#define KILN_HIP_OPTIONAL(X)                                                    \
-  X(hipGetDevicePropertiesR0600, (HipDeviceProperties * properties, int index)) \
-  X(hipGetDeviceProperties, (HipDeviceProperties * properties, int index))      \
+// Of the two that fill properties one must be there. Without the others the capture query and
+// launches that just fill the device are off.
+#define KILN_HIP_OPTIONAL(X)                                                                \
+  X(hipDeviceGetAttribute, (int* value, HipDeviceAttribute attribute, int index))           \
+  X(hipModuleOccupancyMaxActiveBlocksPerMultiprocessor,                                     \
+    (int* blocks, GpuFunctionHandle function, int block_threads, std::size_t shared_bytes)) \
+  X(hipGetDevicePropertiesR0600, (HipDeviceProperties * properties, int index))             \
+  X(hipGetDeviceProperties, (HipDeviceProperties * properties, int index))                  \
   X(hipStreamIsCapturing, (GpuStreamHandle stream, HipCaptureStatus * status))
 
 // These answer no status. X(name)

@@ -106,6 +106,24 @@ class HipVendor final : public GpuVendor {
   Answer can_cluster(const Arch&) const override { return Answer::no("AMD GPUs have no clusters"); }
   bool can_start_early(const Arch&) const override { return false; }
 
+  GpuReply resident_blocks(int index, const GpuFunction& function, const LaunchDims& dims,
+                           unsigned* blocks) override {
+    *blocks = 0;
+    const auto ask = api_.hipModuleOccupancyMaxActiveBlocksPerMultiprocessor;
+    if (!ask || !api_.hipDeviceGetAttribute) return {};
+    int multiprocessors = 0;
+    int each = 0;
+    const GpuReply counted =
+        reply("hipDeviceGetAttribute",
+              api_.hipDeviceGetAttribute(&multiprocessors, kHipMultiprocessors, index));
+    if (!counted) return counted;
+    const GpuReply asked = reply("hipModuleOccupancyMaxActiveBlocksPerMultiprocessor",
+                                 ask(&each, function.handle, static_cast<int>(dims.block.count()),
+                                     dims.shared_bytes_dynamic));
+    *blocks = static_cast<unsigned>(each * multiprocessors);
+    return asked;
+  }
+
   GpuReply launch(const GpuFunction& function, const LaunchDims& dims, const void* params,
                   std::size_t params_bytes, GpuStreamHandle stream) override {
     // One buffer: HIP 5 documents the list of single parameters as not implemented.

@@ -79,6 +79,9 @@ Result<void> SimtDriver::Machine::run(SimtLaunch launch, std::string_view kernel
   launch.findings = &findings;
   launch.ranges = ranges.get();
   launch.seed = seed.load();
+  if (launch.dims.fill_device) {
+    launch.dims.grid.x = std::min(launch.dims.grid.x, pool_.workers());
+  }
   std::mutex failing;
   Result<void> failed;
   const auto work = [&](unsigned worker, std::int64_t first, std::int64_t last) {

@@ -30,7 +30,7 @@ enum class FindingKind {
 };
 std::string_view name_of(FindingKind kind);
 
-// "kda_decode/warp_rows.cu:17"
+// "kda_decode/small_batch.cu:17"
 std::string text_of(KilnSimtSite site);
 
 // Thread-safe.

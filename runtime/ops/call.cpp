@@ -9,6 +9,7 @@ Result<void> call_op(Runtime& runtime, const Op& op, const Shape& shape, DLDevic
                      const void* params, const CallOptions& options) {
   KILN_TRY_ASSIGN(const Arch arch, device_arch(runtime, device, options));
   KILN_TRY_ASSIGN(const Selection selection, runtime.select(op, shape, arch, params));
+  if (options.selected) *options.selected = selection;
   KILN_TRY_ASSIGN(const auto kernel,
                   runtime.kernel(selection, shape, arch, device.device_id, options.stream));
   return kernel->launch(selection.implementation->plan(shape, params), params, op.params_bytes,

@@ -99,6 +99,18 @@ Result<void> TensorCheck::check_rank(std::string_view name, const DLTensor& tens
   return bad(name, fmt::format("has {} dimensions, not {}", tensor.ndim, rank));
 }
 
+Result<ElementType> TensorCheck::type_among(std::string_view name, const DLTensor& tensor,
+                                            std::initializer_list<ElementType> types) const {
+  for (const ElementType type : types) {
+    if (holds(tensor, type)) return type;
+  }
+  std::string wanted;
+  for (const ElementType type : types) {
+    wanted += fmt::format("{}{}", wanted.empty() ? "" : ", ", name_of(type));
+  }
+  return bad(name, fmt::format("holds {}, not one of {}", describe_type(tensor.dtype), wanted));
+}
+
 Result<void> TensorCheck::check_device(std::string_view name, const DLTensor& tensor) {
   if (first_.empty()) {
     device_ = tensor.device;

@@ -44,6 +44,10 @@ class TensorCheck {
   // Only the number of dimensions: to read extents from a tensor before checking the rest.
   Result<void> check_rank(std::string_view name, const DLTensor& tensor, int rank) const;
 
+  // The type of `tensor`, one of `types`. Errors: invalid_argument.
+  Result<ElementType> type_among(std::string_view name, const DLTensor& tensor,
+                                 std::initializer_list<ElementType> types) const;
+
   // The device of the tensors that were checked.
   DLDevice device() const { return device_; }
 

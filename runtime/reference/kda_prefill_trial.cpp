@@ -11,6 +11,7 @@
 #include "runtime/reference/elements.h"
 #include "runtime/reference/kda_prefill.h"
 #include "runtime/reference/sequence_lengths.h"
+#include "runtime/reference/trial_slots.h"
 #include "runtime/reference/trials.h"
 
 namespace kiln {
@@ -86,18 +87,6 @@ Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes) {
                  std::move(slots), std::move(starts), std::move(out)};
 }
 
-// Each sequence gets a slot of its own, in random order; those beyond the pool are inactive.
-void fill_slots(TrialTensor& slots, const Sizes& sizes, Random& random) {
-  std::vector<std::int32_t> order(static_cast<std::size_t>(std::max(sizes.pool, sizes.batch())),
-                                  -1);
-  std::iota(order.begin(), order.begin() + sizes.pool, 0);
-  for (std::int64_t i = sizes.pool - 1; i > 0; --i) {
-    std::swap(order[static_cast<std::size_t>(i)],
-              order[random.next() % (static_cast<std::uint64_t>(i) + 1)]);
-  }
-  std::copy(order.begin(), order.begin() + sizes.batch(), slots.host_as<std::int32_t>());
-}
-
 // Magnitudes as in a trained model: gates from almost open to almost shut. NaN in tokens of no
 // sequence.
 void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
@@ -116,7 +105,7 @@ void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
   tensors.a_log.fill([&] { return std::log(random.uniform(1, 16)); });
   tensors.dt_bias.fill([&] { return random.uniform(-4, 1); });
   tensors.state.fill([&] { return random.uniform(-0.5F, 0.5F); });
-  fill_slots(tensors.slots, sizes, random);
+  fill_trial_slots(tensors.slots, sizes.pool, random);
   std::copy(starts.begin(), starts.end(), tensors.starts.host_as<std::int32_t>());
 }
 

@@ -207,6 +207,18 @@ TEST_F(KdaDecodeTest, SaysWhichTensorDoesNotFit) {
   const std::vector<Case> cases = {
       {[](auto& args, auto&) { args.k.data = nullptr; }, "tensor 'k' has no data"},
       {[](auto& args, auto&) { args.v.dtype = kF32; }, "tensor 'v' holds f32, not bf16"},
+      {[](auto& args, auto&) {
+         args.q.dtype = {kDLInt, 8, 1};
+       },
+       "tensor 'q' holds DLPack code 0, 8 bits, 1 lanes, not one of bf16, f16, f32"},
+      {[](auto& args, auto&) {
+         args.state.dtype = {kDLFloat, 16, 1};
+       },
+       "tensor 'state' holds f16, not one of f32, bf16"},
+      {[](auto& args, auto&) { args.A_log = {}; }, "tensor 'A_log' holds"},
+      {[](auto& args, auto&) { args.gate = KdaGate::lower_bound, args.lower_bound = 0; },
+       "lower_bound is 0; it must be below 0"},
+      {[](auto& args, auto&) { args.tokens_max = -1; }, "tokens_max is -1"},
       {[](auto& args, auto&) { args.q.ndim = 2; }, "tensor 'q' has 2 dimensions, not 3"},
       {[](auto&, auto& problem) { problem.q.shape[1] = 0; }, "tensor 'q' has 0 heads"},
       {[](auto&, auto& problem) { problem.q.shape[1] = 3; },
@@ -239,15 +251,15 @@ TEST_F(KdaDecodeTest, SaysWhichTensorDoesNotFit) {
 TEST_F(KdaDecodeTest, AnUnsupportedHeadSizeIsUnavailableWithTheReason) {
   Problem problem;
   for (Tensor* tensor : {&problem.q, &problem.k, &problem.a, &problem.dt_bias}) {
-    tensor->shape.back() = 64;
+    tensor->shape.back() = 96;
   }
-  problem.dt_bias.strides[0] = 64;
-  problem.state.shape[3] = 64;
-  problem.state.strides = {kValueHeads * kSize * 64, kSize * 64, 64, 1};
+  problem.dt_bias.strides[0] = 96;
+  problem.state.shape[3] = 96;
+  problem.state.strides = {kValueHeads * kSize * 96, kSize * 96, 96, 1};
   const auto done = kda_decode(llvm().runtime(), problem.args());
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ErrorCode::unavailable);
-  EXPECT_NE(done.error().message.find("K=64"), std::string::npos) << done.error().message;
+  EXPECT_NE(done.error().message.find("K=96"), std::string::npos) << done.error().message;
 }
 
 TEST_F(KdaDecodeTest, TensorsOnADeviceWithoutADriverAreUnavailable) {

@@ -35,6 +35,10 @@ class StridedTensor {
   void fill(const std::function<float()>& number) {
     for_each([&](std::int64_t at) { put(at, number()); });
   }
+  // All elements of row `i` of the first dimension.
+  void fill_row(std::int64_t i, float number) {
+    for_each([&](std::int64_t at) { put(at, number); }, 1, i * strides_[0]);
+  }
   std::vector<double> values() const {
     std::vector<double> all;
     for_each([&](std::int64_t at) { all.push_back(element_of(type_, memory_.data(), at)); });
@@ -67,6 +71,7 @@ class StridedTensor {
 
   ElementType type() const { return type_; }
   Index& shape() { return shape_; }
+  const Index& shape() const { return shape_; }
   Index& strides() { return strides_; }
   const Bytes& memory() const { return memory_; }
 

@@ -21,22 +21,25 @@ TEST(Arguments, DefaultsAreKimiLinearOnOneDevice) {
   const Result<OpArguments> arguments = parse({});
   ASSERT_TRUE(arguments);
   EXPECT_EQ(arguments->shape.text(),
-            "H=32 HV=32 K=128 V=128 gate=softplus io=bf16 state=f32 layout=VK qk_l2norm=true");
-  EXPECT_EQ(arguments->call.text(), "batch=64 pool=0");
+            "H=32 HV=32 K=128 V=128 gate=softplus beta=logit io=bf16 gate_io=bf16 state=f32 "
+            "layout=VK qk_l2norm=true");
+  EXPECT_EQ(arguments->call.text(), "batch=64 tokens=1 ragged=false pool=0");
 }
 
 TEST(Arguments, GoWhereTheyBelongAndKeepTheirOrder) {
   const Result<OpArguments> arguments = parse({{"batch", "3"}, {"qk_l2norm", "false"}, {"H", "8"}});
   ASSERT_TRUE(arguments);
   EXPECT_EQ(arguments->shape.text(),
-            "H=8 HV=32 K=128 V=128 gate=softplus io=bf16 state=f32 layout=VK qk_l2norm=false");
+            "H=8 HV=32 K=128 V=128 gate=softplus beta=logit io=bf16 gate_io=bf16 state=f32 "
+            "layout=VK qk_l2norm=false");
   EXPECT_EQ(arguments->call.integer("batch"), 3);
 }
 
 TEST(Arguments, AnUnknownNameGetsTheNearestAndTheList) {
   EXPECT_EQ(refusal({{"qk_l2nrom", "true"}}),
             "kda_decode has no parameter 'qk_l2nrom' (did you mean 'qk_l2norm'?); its parameters: "
-            "H, HV, K, V, gate, io, state, layout, qk_l2norm, batch, pool");
+            "H, HV, K, V, gate, beta, io, gate_io, state, layout, qk_l2norm, batch, tokens, "
+            "ragged, pool");
   EXPECT_EQ(refusal({{"colour", "1"}}).find("did you mean"), std::string::npos);
 }
 

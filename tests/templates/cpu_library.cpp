@@ -63,7 +63,7 @@ CompileInput test_source_input(const std::string& file, const Arch& arch,
   // An op's own input for the same arch has the dialect's options.
   const Op& op = ops().front();
   const bool native = arch.family() == ArchFamily::x86_64;
-  const auto& like = op.implementations[native ? 1 : 0];
+  const auto& like = native ? op.implementations.back() : op.implementations.front();
   CompileInput input = *make_input(op, like, parse_arguments(op, {})->shape, arch);
   input.op = "test";
   input.implementation = "test/" + file;

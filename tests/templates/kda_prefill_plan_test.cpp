@@ -25,12 +25,14 @@ alignas(16) float memory[8];
 
 KdaPrefillParams params_with(int batch, std::int64_t tokens) {
   KdaPrefillParams params{};
-  params.q.data = params.k.data = params.v.data = params.a.data = memory;
-  params.b = params.slots = memory;
+  for (KdaHeads* heads : {&params.q, &params.k, &params.v, &params.a, &params.b, &params.out}) {
+    heads->data = memory;
+  }
+  params.slots = memory;
   params.a_log = memory;
-  params.state = params.out = memory;
+  params.state.data = memory;
   params.cu_seqlens = reinterpret_cast<const int*>(memory);
-  params.pool = batch;
+  params.state.slots = batch;
   params.slot_bytes = 4;
   params.batch = batch;
   params.total = tokens;
@@ -63,15 +65,7 @@ TEST(KdaPrefillServe, NullTensorsAreNamedUnlessEmpty) {
 TEST(KdaPrefillServe, MoreStatesThanALaunchHasAreRefused) {
   const KdaPrefillParams params = params_with(1 << 30, 0);
   EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(),
-            "1073741824 sequences of 32 heads are more than one launch can have");
-}
-
-TEST(KdaPrefillServe, TheGpuNeedsAlignedStateRowsAndTheCpuDoesNot) {
-  KdaPrefillParams params = params_with(2, 3);
-  params.state_slot_stride = 2;
-  EXPECT_NE(gpu().can_serve(shape_with(), &params).reason().find("not 16-byte aligned"),
-            std::string::npos);
-  EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
+            "1073741824 sequences of 32 heads are more than 16777216 states in one call");
 }
 
 TEST(KdaPrefillBuild, RefusalsSayWhy) {

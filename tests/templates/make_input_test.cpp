@@ -45,8 +45,20 @@ TEST(MakeInput, TheShapeIsAHeaderOfConstants) {
             "inline constexpr bool precomputed = false;\n"
             "inline constexpr bool scalar = false;\n"
             "}\n"
+            "#define KILN_SHAPE_beta_logit 1\n"
+            "namespace beta_is {\n"
+            "inline constexpr bool logit = true;\n"
+            "inline constexpr bool doubled = false;\n"
+            "inline constexpr bool given = false;\n"
+            "}\n"
             "#define KILN_SHAPE_io_bf16 1\n"
             "namespace io_is {\n"
+            "inline constexpr bool bf16 = true;\n"
+            "inline constexpr bool f16 = false;\n"
+            "inline constexpr bool f32 = false;\n"
+            "}\n"
+            "#define KILN_SHAPE_gate_io_bf16 1\n"
+            "namespace gate_io_is {\n"
             "inline constexpr bool bf16 = true;\n"
             "inline constexpr bool f16 = false;\n"
             "inline constexpr bool f32 = false;\n"
@@ -77,8 +89,12 @@ TEST(MakeInput, IntegersThatNeed64BitsGetThem) {
 }
 
 TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
-  EXPECT_EQ(header_names(input_for(0, "sm_90a")), (Names{"kda/lane_rows.h",
+  EXPECT_EQ(header_names(input_for(1, "sm_90a")), (Names{"kda/gate.h",
+                                                         "kda/lanes.h",
+                                                         "kda/params.h",
+                                                         "kda/tile.h",
                                                          "kda_decode/params.h",
+                                                         "kda_decode/single_token.h",
                                                          "kiln/barrier.h",
                                                          "kiln/base.h",
                                                          "kiln/convert.h",
@@ -95,13 +111,16 @@ TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
                                                          "kiln/lanes.h",
                                                          "kiln/math.h",
                                                          "kiln/shape.h",
+                                                          "kiln/storage_type.h",
                                                          "kiln/thread.h",
-                                                         "kiln/warp.h"}));
-  EXPECT_EQ(header_names(input_for(1, "x86-64-v3")),
-            (Names{"kda/cpu_rows.h", "kda_decode/cpu_slices.h", "kda_decode/params.h",
-                   "kiln/base.h", "kiln/convert.h", "kiln/cpu.h", "kiln/cpu_abi.h",
-                   "kiln/cpu_lanes.h", "kiln/cpu_vector.h", "kiln/float_bits.h", "kiln/lanes.h",
-                   "kiln/math.h", "kiln/shape.h"}));
+                                                         "kiln/warp.h",
+                                                         "varlen/sequences.h"}));
+  EXPECT_EQ(
+      header_names(input_for(3, "x86-64-v3")),
+      (Names{"kda/cpu_rows.h", "kda/gate.h", "kda/params.h", "kda_decode/cpu_slices.h",
+             "kda_decode/params.h", "kiln/base.h", "kiln/convert.h", "kiln/cpu.h", "kiln/cpu_abi.h",
+             "kiln/cpu_lanes.h", "kiln/cpu_vector.h", "kiln/float_bits.h", "kiln/lanes.h",
+             "kiln/math.h", "kiln/shape.h", "kiln/storage_type.h", "varlen/sequences.h"}));
 }
 
 // So a change of one dialect leaves the keys of the others alone.
@@ -134,11 +153,11 @@ TEST(MakeInput, OptionsNameTheDialectAndTheArch) {
   EXPECT_EQ(input_for(0, "simt:checked:debug").options,
             (Names{"-std=c++17", "-DKILN_DIALECT_SIMT=1", "-DKILN_CHECKED=1", "-DKILN_DEBUG=1",
                    "-DKILN_WARP_SIZE=32"}));
-  EXPECT_EQ(input_for(1, "x86-64-v3").options, (Names{"-std=c++17", "-DKILN_DIALECT_CPU=1"}));
+  EXPECT_EQ(input_for(3, "x86-64-v3").options, (Names{"-std=c++17", "-DKILN_DIALECT_CPU=1"}));
 }
 
 TEST(MakeInput, PassesTheChecksOfCompileInput) {
-  for (const auto& input : {input_for(0, "sm_80"), input_for(1, "x86-64-v2")}) {
+  for (const auto& input : {input_for(0, "sm_80"), input_for(3, "x86-64-v2")}) {
     EXPECT_TRUE(input.check());
     EXPECT_EQ(input.name_expressions.size(), 1U);
   }
@@ -152,7 +171,7 @@ TEST(MakeInput, ASourceThatIsNotEmbeddedIsABug) {
   ASSERT_FALSE(input);
   EXPECT_EQ(input.error().code, ErrorCode::internal);
   EXPECT_EQ(input.error().message,
-            "kda_decode/warp_rows: its source 'kda_decode/lost.cu' is not among the embedded "
+            "kda_decode/large_batch: its source 'kda_decode/lost.cu' is not among the embedded "
             "files");
 }
 

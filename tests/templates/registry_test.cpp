@@ -67,12 +67,12 @@ TEST(Registry, EachImplementationBuildsItsDefaultsForItsFamilies) {
     return bool(can_build(op.implementations[implementation], shape, *Arch::parse(arch)));
   };
   for (const char* arch : {"sm_80", "sm_90a", "sm_100a", "sm_120", "gfx90a", "gfx942:xnack-"}) {
-    EXPECT_TRUE(builds(0, arch)) << arch;
-    EXPECT_FALSE(builds(1, arch)) << arch;
+    for (const std::size_t gpu : {0, 1, 2}) EXPECT_TRUE(builds(gpu, arch)) << arch;
+    EXPECT_FALSE(builds(3, arch)) << arch;
   }
   for (const char* arch : {"x86-64-v2", "x86-64-v4+avx512bf16"}) {
     EXPECT_FALSE(builds(0, arch)) << arch;
-    EXPECT_TRUE(builds(1, arch)) << arch;
+    EXPECT_TRUE(builds(3, arch)) << arch;
   }
 }
 
@@ -80,14 +80,12 @@ TEST(Registry, RefusalsSayWhy) {
   const Op& op = **find_op("kda_decode");
   const Arch sm = *Arch::parse("sm_90a");
   const Arch cpu = *Arch::parse("x86-64-v3");
-  EXPECT_EQ(can_build(op.implementations[1], kda_shape({}), sm).reason(),
+  EXPECT_EQ(can_build(op.implementations[3], kda_shape({}), sm).reason(),
             "sm_90a is of family nvidia, and it is written for x86_64");
   EXPECT_EQ(can_build(op.implementations[0], kda_shape({}), *Arch::parse("sm_75")).reason(),
             "sm_75 is older than sm_80");
-  EXPECT_EQ(can_build(op.implementations[1], kda_shape({{"gate", "lower_bound"}}), cpu).reason(),
-            "not built yet by this implementation: gate=lower_bound; it builds softplus");
-  EXPECT_EQ(can_build(op.implementations[1], kda_shape({{"V", "256"}}), cpu).reason(),
-            "not built yet by this implementation: V=256; it builds 128");
+  EXPECT_EQ(can_build(op.implementations[3], kda_shape({{"V", "96"}}), cpu).reason(),
+            "V=96: built are 64, 128 and 256");
   EXPECT_EQ(can_build(op.implementations[0], kda_shape({{"H", "12"}}), sm).reason(),
             "HV=32 is not a multiple of H=12: each query/key head serves as many value heads");
 }

@@ -69,7 +69,7 @@ struct Options {
   LogLevel log_level = LogLevel::warning;
   std::optional<std::filesystem::path> dump_folder;  // see jit/compile_dump.h
   CompilerSettings compilers;
-  // This implementation ("kda_decode/warp_rows") serves its op, and no other one: for tests and
+  // This implementation ("kda_decode/small_batch") serves its op, and no other one: for tests and
   // measurements.
   std::optional<std::string> only_implementation;
   DriverSettings drivers;

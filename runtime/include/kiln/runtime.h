@@ -42,6 +42,8 @@ struct Selection {
 // How an op is called, beyond its arguments.
 struct CallOptions {
   Stream stream;
+  // Receives which implementation served, and why each better one did not.
+  Selection* selected = nullptr;
   // Code for this arch, which the tensors' device must be able to run; default: the device's own.
   std::optional<Arch> arch;
 };
@@ -54,7 +56,7 @@ class Runtime {
   ~Runtime();
 
   // The first implementation of `op` that can be built for `shape` and `arch` and, if `params` (the
-  // op's parameter struct) is given, can serve that call.
+  // op's parameter struct) is given, can serve that call and is the best for it.
   // Errors: unavailable, listing each implementation with its reason.
   Result<Selection> select(const Op& op, const Shape& shape, const Arch& arch,
                            const void* params = nullptr) const;

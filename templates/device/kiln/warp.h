@@ -75,8 +75,8 @@ KILN_DEVICE T group_max(T value, Site site = {}) {
 // `count` sums over the group at once (a power of two up to `width`): lane l gets the sum of
 // values[l % count]. Each step halves the values still held, so it takes count - 1 shuffles and
 // log2(width / count) more, where count butterflies would take count * log2(width).
-template <int width, int count>
-KILN_DEVICE float group_sum_scattered(float (&values)[count], int lane_in_group, Site site = {}) {
+template <int width, class T, int count>
+KILN_DEVICE T group_sum_scattered(T (&values)[count], int lane_in_group, Site site = {}) {
   static_assert((count & (count - 1)) == 0 && count <= width, "a power of two up to the width");
 #pragma unroll
   for (int half = count / 2; half > 0; half /= 2) {
@@ -85,14 +85,14 @@ KILN_DEVICE float group_sum_scattered(float (&values)[count], int lane_in_group,
     for (int i = 0; i < half; ++i) {
       // Loaded before they are chosen among: a choice between addresses puts the array on the
       // stack.
-      const float high = values[i + half];
-      const float low = values[i];
-      const float keep = upper ? high : low;
-      const float give = upper ? low : high;
+      const T high = values[i + half];
+      const T low = values[i];
+      const T keep = upper ? high : low;
+      const T give = upper ? low : high;
       values[i] = keep + shuffle_xor(give, half, width, all_lanes, site);
     }
   }
-  float sum = values[0];
+  T sum = values[0];
 #pragma unroll
   for (int step = count; step < width; step *= 2) {
     sum += shuffle_xor(sum, step, width, all_lanes, site);

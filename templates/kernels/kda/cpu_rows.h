@@ -1,96 +1,116 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the native CPU does with state rows of Kimi Delta Attention, for kda_decode and kda_prefill
-// alike: a prefill gives the bits that decoding token by token would. Four rows at a time: the
-// first sweep over them makes both dot products of each row (see kda/lane_rows.h for why two at
-// once suffice), the second one, from the first-level cache, updates and stores them.
-//
-// `Params` is the parameter struct of either op: what they have in common is named alike.
+// What the native CPU does with a state of Kimi Delta Attention, for kda_decode and kda_prefill
+// alike: a prefill gives the bits that decoding token by token would. A step takes a few values of
+// V: the first sweep over their part of the state makes both dot products of each (see kda/lanes.h
+// for why two at once suffice), the second one, from the caches, updates and stores it.
 #pragma once
 
+#include "kda/gate.h"
 #include "kiln/cpu.h"
-#include "kiln/shape.h"
+#include "varlen/sequences.h"
 
 namespace kiln {
 namespace kda_detail {
 
-using Io = bf16;
-constexpr int kVectors = shape::K / vector_lanes;  // of a row
-constexpr int kRows = 4;                           // of a step
+constexpr int kVectors = shape::K / vector_lanes;  // of a row of K
+constexpr int kRows = 4;                           // values of a step, layout VK
+// Layout KV: as many vectors of values as leave registers for the rest.
+constexpr int kColumnVectors = min(64 / vector_lanes, 8);
+constexpr int kColumns = kColumnVectors * vector_lanes;
+constexpr int kStep = kVk ? kRows : kColumns;
 
-// What all rows of a head share.
-struct Head {
-  Floats decay[kVectors];    // e^g
-  Floats k[kVectors];        // normalised
-  Floats decay_k[kVectors];  // decay times k, so that the undecayed row gives both products
-  Floats decay_q[kVectors];  // decay times q, normalised and scaled
-  float kq;                  // k . q
+// How far ahead the state is asked for: the caches' own prefetchers stop at each 4 KiB page.
+constexpr int kPrefetchRows = kVk ? 8 : 32;
+constexpr int kLineBytes = 64;
+
+KILN_DEVICE void prefetch_row(const State* row, int count) {
+  for (int i = 0; i < count; i += kLineBytes / int{sizeof(State)}) prefetch_for_write(row + i);
+}
+
+// What all values of a head share; keys in order.
+struct alignas(64) Head {
+  float decay[shape::K];    // e^g
+  float k[shape::K];        // normalised
+  float decay_k[shape::K];  // decay times k, so that the undecayed state gives both products
+  float decay_q[shape::K];  // decay times q, normalised and scaled
+  float kq;                 // k . q
   float beta;
 };
 
-KILN_DEVICE float sum_of_products(const Floats (&a)[kVectors], const Floats (&b)[kVectors]) {
-  Floats sum = a[0] * b[0];
-  for (int c = 1; c < kVectors; ++c) sum = fma(a[c], b[c], sum);
+KILN_DEVICE float dot(const float* a, const float* b) {
+  Floats sum = load(a) * load(b);
+  for (int c = 1; c < kVectors; ++c) {
+    sum = fma(load(a + c * vector_lanes), load(b + c * vector_lanes), sum);
+  }
   return horizontal_sum(sum);
 }
 
-template <class Heads>
-KILN_DEVICE void load_row(const Heads& tensor, i64 n, int head, Floats (&row)[kVectors]) {
-  const Io* data =
-      static_cast<const Io*>(tensor.data) + n * tensor.token_stride + head * tensor.head_stride;
-  for (int c = 0; c < kVectors; ++c) row[c] = load(data + c * vector_lanes);
+template <class T>
+KILN_DEVICE void load_row(const void* data, i64 offset, float factor, float* row) {
+  const T* from = static_cast<const T*>(data) + offset;
+  for (int c = 0; c < shape::K; c += vector_lanes) store(row + c, load(from + c) * Floats(factor));
 }
 
-KILN_DEVICE void scale_row(Floats (&row)[kVectors], float factor) {
-  for (int c = 0; c < kVectors; ++c) row[c] *= Floats(factor);
+template <class T>
+KILN_DEVICE const T* element_of(const KdaHeads& heads, i64 n, i64 t, int head) {
+  return static_cast<const T*>(heads.data) + offset_of(heads, n, t, head);
 }
 
-// e^(-e^A_log softplus(a + bias))
-template <class Params>
-KILN_DEVICE void load_decay(const Params& p, i64 n, int hv, Floats (&decay)[kVectors]) {
-  const float rate = exp(p.a_log[hv]);
-  const Floats beta(p.softplus_beta);
-  load_row(p.a, n, hv, decay);
-  for (int c = 0; c < kVectors; ++c) {
-    Floats x = decay[c];
-    if (p.dt_bias != nullptr) x += load(p.dt_bias + hv * shape::K + c * vector_lanes);
-    const Floats smooth = divide(softplus(beta * x), beta);
-    const Floats gate = select(beta * x > Floats(p.softplus_threshold), x, smooth);
-    decay[c] = exp(Floats(-rate) * gate);
+KILN_DEVICE void load_decay(const KdaParams& p, i64 n, i64 t, int hv, float* decay) {
+  const float rate = kGateHasWeights ? rate_of(p.a_log != nullptr ? p.a_log[hv] : 0.0f) : 0.0f;
+  const bool biased = kGateHasWeights && p.dt_bias != nullptr;
+  const GateIo* a = element_of<GateIo>(p.a, n, t, hv);
+  if constexpr (kScalarGate) {
+    const Floats whole(decay_of(p, rate, to_float(a[0]) + (biased ? p.dt_bias[hv] : 0.0f)));
+    for (int c = 0; c < shape::K; c += vector_lanes) store(decay + c, whole);
+  } else {
+    for (int c = 0; c < shape::K; c += vector_lanes) {
+      Floats x = load(a + c);
+      if (biased) x += load(p.dt_bias + hv * shape::K + c);
+      store(decay + c, decay_of(p, rate, x));
+    }
   }
 }
 
-// Token n of value head hv.
-template <class Params>
-KILN_DEVICE void load_head(const Params& p, i64 n, int hv, Head& head) {
+// Token t of value head hv.
+KILN_DEVICE void load_head(const KdaParams& p, i64 n, i64 t, int hv, Head& head) {
   const int h = hv / (shape::HV / shape::H);
-  Floats q[kVectors];
-  load_row(p.q, n, h, q);
-  load_row(p.k, n, h, head.k);
+  alignas(64) float q[shape::K];
+  load_row<Io>(p.q.data, offset_of(p.q, n, t, h), 1.0f, q);
+  load_row<Io>(p.k.data, offset_of(p.k, n, t, h), 1.0f, head.k);
+  float q_factor = p.scale;
+  float k_factor = 1.0f;
   if constexpr (shape::qk_l2norm) {
-    scale_row(q, rsqrt(sum_of_products(q, q) + p.l2norm_eps));
-    scale_row(head.k, rsqrt(sum_of_products(head.k, head.k) + p.l2norm_eps));
+    q_factor *= rsqrt(dot(q, q) + p.l2norm_eps);
+    k_factor = rsqrt(dot(head.k, head.k) + p.l2norm_eps);
   }
-  scale_row(q, p.scale);
-  head.kq = sum_of_products(head.k, q);
-  head.beta = sigmoid(to_float(static_cast<const Io*>(p.b)[n * p.b_token_stride + hv]));
-  load_decay(p, n, hv, head.decay);
-  for (int c = 0; c < kVectors; ++c) {
-    head.decay_k[c] = head.decay[c] * head.k[c];
-    head.decay_q[c] = head.decay[c] * q[c];
+  head.beta = beta_of(to_float(*element_of<GateIo>(p.b, n, t, hv)));
+  load_decay(p, n, t, hv, head.decay);
+  for (int c = 0; c < shape::K; c += vector_lanes) {
+    const Floats decay = load(head.decay + c);
+    const Floats k = load(head.k + c) * Floats(k_factor);
+    store(q + c, load(q + c) * Floats(q_factor));
+    store(head.k + c, k);
+    store(head.decay_k + c, decay * k);
+    store(head.decay_q + c, decay * load(q + c));
   }
+  head.kq = dot(head.k, q);
 }
 
-// Rows `state` to state + kRows: updates them and gives their outputs.
-KILN_DEVICE void update_rows(float* state, const Head& head, const Io* v, Io* out) {
+// Rows `state` to state + kRows of layout VK: updates them and gives their outputs.
+template <class S>
+KILN_DEVICE void update_rows(S* state, const Head& head, const Io* v, Io* out) {
   Floats along_k[kRows] = {};
   Floats along_q[kRows] = {};
-#pragma clang loop unroll(full)
-  for (int c = 0; c < kVectors; ++c) {
+#pragma clang loop unroll_count(8)
+  for (int c = 0; c < shape::K; c += vector_lanes) {
+    const Floats decay_k = load(head.decay_k + c);
+    const Floats decay_q = load(head.decay_q + c);
 #pragma clang loop unroll(full)
     for (int r = 0; r < kRows; ++r) {
-      const Floats row = load(state + r * shape::K + c * vector_lanes);
-      along_k[r] = fma(row, head.decay_k[c], along_k[r]);
-      along_q[r] = fma(row, head.decay_q[c], along_q[r]);
+      const Floats row = load(state + r * shape::K + c);
+      along_k[r] = fma(row, decay_k, along_k[r]);
+      along_q[r] = fma(row, decay_q, along_q[r]);
     }
   }
   const Floats4 sum_k = horizontal_sums(along_k[0], along_k[1], along_k[2], along_k[3]);
@@ -98,21 +118,139 @@ KILN_DEVICE void update_rows(float* state, const Head& head, const Io* v, Io* ou
   const Floats4 value = {to_float(v[0]), to_float(v[1]), to_float(v[2]), to_float(v[3])};
   const Floats4 u = head.beta * (value - sum_k);
   const Floats4 o = sum_q + u * head.kq;
-#pragma clang loop unroll(full)
-  for (int c = 0; c < kVectors; ++c) {
+#pragma clang loop unroll_count(8)
+  for (int c = 0; c < shape::K; c += vector_lanes) {
+    const Floats decay = load(head.decay + c);
+    const Floats k = load(head.k + c);
 #pragma clang loop unroll(full)
     for (int r = 0; r < kRows; ++r) {
-      float* at = state + r * shape::K + c * vector_lanes;
-      store(at, fma(Floats(u[r]), head.k[c], load(at) * head.decay[c]));
+      S* at = state + r * shape::K + c;
+      store(at, fma(Floats(u[r]), k, load(at) * decay));
     }
   }
   for (int r = 0; r < kRows; ++r) out[r] = from_float<Io>(o[r]);
 }
 
-template <class Params>
-KILN_DEVICE i64 slot_of(const Params& p, i64 n) {
-  return p.slot_bytes == 8 ? static_cast<const i64*>(p.slots)[n]
-                           : static_cast<const i32*>(p.slots)[n];
+// The same for kColumns columns of layout KV, whose rows are `stride` apart.
+template <class S>
+KILN_DEVICE void update_columns(S* state, i64 stride, const Head& head, const Io* v, Io* out) {
+  Floats along_k[kColumnVectors] = {};
+  Floats along_q[kColumnVectors] = {};
+  for (int j = 0; j < shape::K; ++j) {
+    const S* row = state + j * stride;
+    const Floats decay_k(head.decay_k[j]);
+    const Floats decay_q(head.decay_q[j]);
+    if (is_same<S, State> && j + kPrefetchRows < shape::K) {
+      prefetch_row(reinterpret_cast<const State*>(row + kPrefetchRows * stride), kColumns);
+    }
+#pragma clang loop unroll(full)
+    for (int c = 0; c < kColumnVectors; ++c) {
+      const Floats at = load(row + c * vector_lanes);
+      along_k[c] = fma(at, decay_k, along_k[c]);
+      along_q[c] = fma(at, decay_q, along_q[c]);
+    }
+  }
+  Floats u[kColumnVectors];
+  for (int c = 0; c < kColumnVectors; ++c) {
+    u[c] = Floats(head.beta) * (load(v + c * vector_lanes) - along_k[c]);
+    store(out + c * vector_lanes, along_q[c] + u[c] * Floats(head.kq));
+  }
+  for (int j = 0; j < shape::K; ++j) {
+    S* row = state + j * stride;
+#pragma clang loop unroll(full)
+    for (int c = 0; c < kColumnVectors; ++c) {
+      S* at = row + c * vector_lanes;
+      store(at, fma(u[c], Floats(head.k[j]), load(at) * Floats(head.decay[j])));
+    }
+  }
+}
+
+// `count` values of a head's state in memory, and how far its outer elements lie apart: rows of K,
+// dense, or rows of V, of which these are a part.
+template <class S>
+struct Slice {
+  S* data;
+  i64 stride;  // elements; layout KV
+  int count;
+
+  // One token of these values.
+  KILN_DEVICE void advance(const Head& head, const Io* v, Io* out) const {
+    for (int i = 0; i < count; i += kStep) {
+      if constexpr (kVk) {
+        if (is_same<S, State> && i + kPrefetchRows < count) {
+          prefetch_row(reinterpret_cast<const State*>(data) + (i + kPrefetchRows) * shape::K,
+                       kRows * shape::K);
+        }
+        update_rows(data + i * shape::K, head, v + i, out + i);
+      } else {
+        update_columns(data + i, stride, head, v + i, out + i);
+      }
+    }
+  }
+  // What the first step needs, while the gate is computed.
+  KILN_DEVICE void prefetch_first() const {
+    if constexpr (kVk) {
+      prefetch_row(data, min(kPrefetchRows, count) * shape::K);
+    } else {
+      for (int j = 0; j < kPrefetchRows; ++j) prefetch_row(data + j * stride, kColumns);
+    }
+  }
+  template <class From>
+  KILN_DEVICE void copy_from(const Slice<From>& from) const {
+    const int rows = kVk ? 1 : shape::K;
+    const int length = kVk ? count * shape::K : count;
+    for (int j = 0; j < rows; ++j) {
+      for (int i = 0; i < length; i += vector_lanes) {
+        store(data + j * stride + i, load(from.data + j * from.stride + i));
+      }
+    }
+  }
+  KILN_DEVICE void clear() const {
+    const int rows = kVk ? 1 : shape::K;
+    const int length = kVk ? count * shape::K : count;
+    for (int j = 0; j < rows; ++j) {
+      for (int i = 0; i < length; i += vector_lanes) store(data + j * stride + i, Floats(0.0f));
+    }
+  }
+};
+
+// Values [first, first + count) of the matrix of head hv in a slot.
+KILN_DEVICE Slice<State> slice_of(const KdaPool& pool, i64 slot, int hv, int first, int count) {
+  State* matrix = static_cast<State*>(pool.data) + slot * pool.slot_stride + hv * pool.head_stride;
+  return {matrix + first * (kVk ? shape::K : 1), shape::V, count};
+}
+
+KILN_DEVICE i64 slot_at(const void* slots, int slot_bytes, i64 i) {
+  return slot_bytes == 8 ? static_cast<const i64*>(slots)[i] : static_cast<const i32*>(slots)[i];
+}
+
+// The tokens of sequence n.
+KILN_DEVICE Sequence tokens_of(const KdaParams& p, i64 n) {
+  if (p.cu_seqlens == nullptr) return {0, p.tokens};
+  const Sequence all = sequence_at(HostStarts{p.cu_seqlens}, n, p.total);
+  return {all.first, min(all.length, i64{p.tokens})};
+}
+
+KILN_DEVICE Io* out_of(const KdaParams& p, i64 n, i64 t, int hv) {
+  return static_cast<Io*>(p.out.data) + offset_of(p.out, n, t, hv);
+}
+
+// Zeros to values [first, first + count) of the outputs of an inactive sequence.
+KILN_DEVICE void clear_tokens(const KdaParams& p, i64 n, const Sequence& tokens, int hv, int first,
+                              int count) {
+  for (i64 t = tokens.first; t < tokens.first + tokens.length; ++t) {
+    Io* out = out_of(p, n, t, hv);
+    for (int i = first; i < first + count; ++i) out[i] = from_float<Io>(0.0f);
+  }
+}
+
+// Takes values [first, ...) of a state through token t and writes their outputs.
+template <class S>
+KILN_DEVICE void advance_token(const KdaParams& p, i64 n, i64 t, int hv, int first,
+                               const Slice<S>& state) {
+  Head head;
+  load_head(p, n, t, hv, head);
+  state.advance(head, element_of<Io>(p.v, n, t, hv) + first, out_of(p, n, t, hv) + first);
 }
 
 }  // namespace kda_detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kda_decode on the native CPU. A work item is one state matrix or a V slice of it; its rows come
-// from memory once, four at a time (see kda/cpu_rows.h).
+// kda_decode on the native CPU. A work item is one state matrix or a V slice of it (see
+// kda/cpu_rows.h). One token: the slice comes from memory once and is updated in place. Several: it
+// is kept in fp32 in the worker's scratch memory, since the slot may have to stay as it is.
 #include "kda/cpu_rows.h"
 #include "kda_decode/cpu_slices.h"
 #include "kda_decode/params.h"
@@ -10,37 +11,70 @@ namespace kda_decode_detail {
 
 using namespace kda_detail;
 
-// How far ahead rows are asked for: the caches' own prefetchers stop at each 4 KiB page.
-constexpr int kPrefetchRows = 8;
-constexpr int kLineFloats = 16;
+static_assert(sizeof(float) * shape::K * shape::V <= kKilnCpuScratchBytes, "refused by can_build");
 
-KILN_DEVICE void run_item(const KdaDecodeParams& p, i64 state_number, int first, int last) {
-  const i64 n = state_number / shape::HV;
-  const int hv = static_cast<int>(state_number % shape::HV);
-  Io* out = static_cast<Io*>(p.out) + n * p.out_token_stride + hv * p.out_head_stride;
-  const i64 slot = slot_of(p, n);
-  if (slot < 0 || slot >= p.pool) {
-    for (int row = first; row < last; ++row) out[row] = from_float<Io>(0.0f);
+// One work item.
+struct Item {
+  i64 n;
+  int hv;
+  int first;  // value
+  int count;
+};
+
+KILN_DEVICE i64 slot_of(const KdaDecodeParams& p, i64 n, i64 column) {
+  return slot_at(p.slots, p.slot_bytes, n * p.slots_stride + column);
+}
+
+KILN_DEVICE i64 first_slot(const KdaDecodeParams& p, i64 n) {
+  i64 column = 0;
+  if (p.accepted != nullptr) {
+    column = min(max(i64{p.accepted[n]}, i64{1}), i64{p.slot_columns}) - 1;
+  }
+  return slot_of(p, n, column);
+}
+
+KILN_DEVICE Slice<State> slice_of(const KdaPool& pool, i64 slot, const Item& item) {
+  return kda_detail::slice_of(pool, slot, item.hv, item.first, item.count);
+}
+
+// The state after token t to wherever the call wants it.
+KILN_DEVICE void write_after(const KdaDecodeParams& p, const Item& item, i64 t,
+                             const Slice<float>& state) {
+  if (p.intermediate.data != nullptr && t < p.intermediate_tokens) {
+    const i64 slot = slot_at(p.intermediate_slots, p.slot_bytes, item.n);
+    if (slot >= 0 && slot < p.intermediate.slots) {
+      Slice<State> to = slice_of(p.intermediate, slot, item);
+      to.data += t * p.intermediate_token_stride;
+      to.copy_from(state);
+    }
+  }
+  if (p.state_write == kKdaWriteEach && t < p.slot_columns) {
+    const i64 slot = slot_of(p, item.n, t);
+    if (slot >= 0 && slot < p.state.slots) slice_of(p.state, slot, item).copy_from(state);
+  }
+}
+
+KILN_DEVICE void run_item(const KilnCpuHost* host, const KdaDecodeParams& p, const Item& item) {
+  const Sequence tokens = tokens_of(p, item.n);
+  const i64 slot = first_slot(p, item.n);
+  if (slot < 0 || slot >= p.state.slots) {
+    clear_tokens(p, item.n, tokens, item.hv, item.first, item.count);
     return;
   }
-  float* state =
-      static_cast<float*>(p.state) + slot * p.state_slot_stride + hv * p.state_head_stride;
-  const Io* v = static_cast<const Io*>(p.v.data) + n * p.v.token_stride + hv * p.v.head_stride;
-  // The first rows are on their way while the gate is computed.
-  for (int row = first; row < first + kPrefetchRows && row < last; ++row) {
-    for (int i = 0; i < shape::K; i += kLineFloats) {
-      prefetch_for_write(state + row * shape::K + i);
-    }
+  if (tokens.length == 0) return;
+  const Slice<State> memory = slice_of(p.state, slot, item);
+  memory.prefetch_first();
+  if (tokens.length == 1 && p.state_write == kKdaWriteLast && p.intermediate.data == nullptr) {
+    advance_token(p, item.n, tokens.first, item.hv, item.first, memory);
+    return;
   }
-  Head head;
-  load_head(p, n, hv, head);
-  for (int row = first; row < last; row += kRows) {
-    if (row + kPrefetchRows < last) {
-      const float* ahead = state + (row + kPrefetchRows) * shape::K;
-      for (int i = 0; i < kRows * shape::K; i += kLineFloats) prefetch_for_write(ahead + i);
-    }
-    update_rows(state + row * shape::K, head, v + row, out + row);
+  const Slice<float> state{static_cast<float*>(host->scratch), kVk ? 0 : item.count, item.count};
+  state.copy_from(memory);
+  for (i64 t = 0; t < tokens.length; ++t) {
+    advance_token(p, item.n, tokens.first + t, item.hv, item.first, state);
+    write_after(p, item, t, state);
   }
+  if (p.state_write == kKdaWriteLast) memory.copy_from(state);
 }
 
 }  // namespace kda_decode_detail
@@ -49,11 +83,13 @@ KILN_CPU_KERNEL(kda_decode_cpu, host, params, first, last) {
   using namespace kda_decode_detail;
   const KdaDecodeParams& p = *static_cast<const KdaDecodeParams*>(params);
   const i64 states = static_cast<i64>(p.batch) * shape::HV;
-  const int slices = kda_decode_cpu_slices(states, shape::V);
-  const int rows = shape::V / slices;
-  for (i64 item = first; item < last; ++item) {
-    const int row = static_cast<int>(item % slices) * rows;
-    run_item(p, item / slices, row, row + rows);
+  const int slices = kda_decode_cpu_slices(kVk, states, shape::V);
+  const int count = shape::V / slices;
+  for (i64 i = first; i < last; ++i) {
+    const i64 state = i / slices;
+    run_item(host, p,
+             {state / shape::HV, static_cast<int>(state % shape::HV),
+              static_cast<int>(i % slices) * count, count});
   }
 }
 

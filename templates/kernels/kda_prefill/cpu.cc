@@ -5,7 +5,6 @@
 #include "kda/cpu_rows.h"
 #include "kda_prefill/params.h"
 #include "kda_prefill/slices.h"
-#include "varlen/sequences.h"
 
 namespace kiln {
 namespace kda_prefill_detail {
@@ -14,35 +13,19 @@ using namespace kda_detail;
 
 constexpr int kSlices = shape::V / kKdaPrefillCpuRows;  // of a state matrix
 
-KILN_DEVICE void run_item(const KdaPrefillParams& p, i64 state_number, int slice) {
+KILN_DEVICE void run_item(const KdaPrefillParams& p, i64 state_number, int first) {
   const i64 n = state_number / shape::HV;
   const int hv = static_cast<int>(state_number % shape::HV);
-  const Sequence tokens = sequence_at(HostStarts{p.cu_seqlens}, n, p.total);
-  Io* out = static_cast<Io*>(p.out) + hv * p.out_head_stride + slice;
-  const i64 slot = slot_of(p, n);
-  if (slot < 0 || slot >= p.pool) {
-    for (i64 t = tokens.first; t < tokens.first + tokens.length; ++t) {
-      for (int row = 0; row < kKdaPrefillCpuRows; ++row) {
-        out[t * p.out_token_stride + row] = from_float<Io>(0.0f);
-      }
-    }
+  const Sequence tokens = tokens_of(p, n);
+  const i64 slot = slot_at(p.slots, p.slot_bytes, n * p.slots_stride);
+  if (slot < 0 || slot >= p.state.slots) {
+    clear_tokens(p, n, tokens, hv, first, kKdaPrefillCpuRows);
     return;
   }
-  float* state = static_cast<float*>(p.state) + slot * p.state_slot_stride +
-                 hv * p.state_head_stride + slice * shape::K;
-  if (p.zero_initial_state != 0) {
-    for (int i = 0; i < kKdaPrefillCpuRows * shape::K; i += vector_lanes) {
-      store(state + i, Floats(0.0f));
-    }
-  }
-  const Io* v = static_cast<const Io*>(p.v.data) + hv * p.v.head_stride + slice;
+  const Slice<State> state = slice_of(p.state, slot, hv, first, kKdaPrefillCpuRows);
+  if (p.zero_initial_state != 0) state.clear();
   for (i64 t = tokens.first; t < tokens.first + tokens.length; ++t) {
-    Head head;
-    load_head(p, t, hv, head);
-    for (int row = 0; row < kKdaPrefillCpuRows; row += kRows) {
-      update_rows(state + row * shape::K, head, v + t * p.v.token_stride + row,
-                  out + t * p.out_token_stride + row);
-    }
+    advance_token(p, n, t, hv, first, state);
   }
 }
 

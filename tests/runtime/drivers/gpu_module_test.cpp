@@ -13,6 +13,8 @@ class GpuModuleTest : public GpuTest {
     library.calls();
     return module ? std::move(*module) : nullptr;
   }
+  // CUDA's are counted once, with the stub's default; HIP's at each launch.
+  unsigned multiprocessors() const { return std::string_view(gpu().name) == "cuda" ? 5 : 7; }
   // What is launched, without what surrounds it.
   std::vector<std::string> launches() {
     std::vector<std::string> found;
@@ -36,6 +38,27 @@ TEST_P(GpuModuleTest, LaunchPassesEverything) {
       std::string(gpu().launch) +
       "@1 add_two grid 2,3,4 block 32,5,6 shared 65536 stream 0x70 params 01020304050607ff"};
   EXPECT_EQ(launches(), expected);
+}
+
+TEST_P(GpuModuleTest, AGridThatFillsTheDeviceIsCutToWhatItHoldsAtOnce) {
+  const auto module = load();
+  library.set("multiprocessors", 7);
+  library.set("resident", 3);
+  LaunchStep step;
+  step.dims.block = {64, 1, 1};
+  const auto grid_of = [&](unsigned blocks, bool fill) {
+    step.dims.grid = {blocks, 1, 1};
+    step.dims.fill_device = fill;
+    EXPECT_TRUE(module->launch(step, "12345678", 8, {}));
+    const std::string call = launches().at(0);
+    return call.substr(call.find("grid "), call.find(" block") - call.find("grid "));
+  };
+  const unsigned held = multiprocessors() * 3;
+  EXPECT_EQ(grid_of(1000, true), "grid " + std::to_string(held) + ",1,1");
+  EXPECT_EQ(grid_of(held - 1, true), "grid " + std::to_string(held - 1) + ",1,1");
+  EXPECT_EQ(grid_of(1000, false), "grid 1000,1,1");
+  library.set("resident", 0);  // the library cannot tell
+  EXPECT_EQ(grid_of(1000, true), "grid 1000,1,1");
 }
 
 TEST_P(GpuModuleTest, LaunchLeavesTheCallersDevice) {

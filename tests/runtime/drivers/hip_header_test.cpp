@@ -42,6 +42,7 @@ static_assert(sizeof(hipDeviceProp_t) < sizeof(HipDeviceProperties));
 TEST(HipHeaderTest, NumbersAreTheHeaders) {
   EXPECT_EQ(int{kHipCopyToDevice}, hipMemcpyHostToDevice);
   EXPECT_EQ(int{kHipCopyToHost}, hipMemcpyDeviceToHost);
+  EXPECT_EQ(int{kHipMultiprocessors}, hipDeviceAttributeMultiprocessorCount);
   EXPECT_EQ(int{kHipCaptureNone}, hipStreamCaptureStatusNone);
   EXPECT_EQ(int{kHipCaptureActive}, hipStreamCaptureStatusActive);
   EXPECT_EQ(kHipParamBuffer, HIP_LAUNCH_PARAM_BUFFER_POINTER);

@@ -67,6 +67,7 @@ GpuStatus cuDeviceGetName(char* name, int bytes, CudaDevice device) {
 GpuStatus cuDeviceGetAttribute(int* value, CudaDeviceAttribute attribute, CudaDevice device) {
   *value = attribute == kCudaComputeCapabilityMajor   ? stub::setting("major", 9)
            : attribute == kCudaComputeCapabilityMinor ? stub::setting("minor", 0)
+           : attribute == kCudaMultiprocessors        ? stub::setting("multiprocessors", 5)
                                                       : stub::setting("shared_optin", 232448);
   return record("cuDeviceGetAttribute", fmt::format("{} of {}", int{attribute}, device));
 }
@@ -184,6 +185,12 @@ GpuStatus cuLaunchKernelEx(const CudaLaunchConfig* config, GpuFunctionHandle fun
     }
   }
   return record("cuLaunchKernelEx", text);
+}
+GpuStatus cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, GpuFunctionHandle,
+                                                      int block_threads, std::size_t shared_bytes) {
+  *blocks = stub::setting("resident", 2);
+  return record("cuOccupancyMaxActiveBlocksPerMultiprocessor",
+                fmt::format("{} threads {} bytes", block_threads, shared_bytes));
 }
 GpuStatus cuFuncGetParamInfo(GpuFunctionHandle, std::size_t, std::size_t* offset,
                              std::size_t* bytes) {

@@ -96,6 +96,19 @@ GpuStatus hipModuleGetFunction(GpuFunctionHandle* function, GpuModuleHandle, con
   *function = static_cast<GpuFunctionHandle>(const_cast<void*>(found));
   return static_cast<GpuStatus>(answer);
 }
+#ifndef STUB_OLD
+GpuStatus hipDeviceGetAttribute(int* value, HipDeviceAttribute attribute, int index) {
+  *value = attribute == kHipMultiprocessors ? stub::setting("multiprocessors", 5) : 0;
+  return record("hipDeviceGetAttribute", std::to_string(index));
+}
+GpuStatus hipModuleOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, GpuFunctionHandle,
+                                                             int block_threads,
+                                                             std::size_t shared_bytes) {
+  *blocks = stub::setting("resident", 2);
+  return record("hipModuleOccupancyMaxActiveBlocksPerMultiprocessor",
+                fmt::format("{} threads {} bytes", block_threads, shared_bytes));
+}
+#endif
 GpuStatus hipModuleLaunchKernel(GpuFunctionHandle function, unsigned grid_x, unsigned grid_y,
                                 unsigned grid_z, unsigned block_x, unsigned block_y,
                                 unsigned block_z, unsigned shared_bytes, GpuStreamHandle stream,

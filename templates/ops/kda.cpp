@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "templates/ops/kda.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+
+namespace kiln {
+namespace {
+
+// A GPU's grid has 31 bits in x, and slices of V need a few of 32.
+constexpr std::int64_t kStatesMax = std::int64_t{1} << 24;
+
+int bytes_of(const std::string& type) {
+  return type == "f32" ? 4 : 2;
+}
+
+// Whether all heads of all tokens begin at a multiple of `bytes`.
+bool rows_aligned(const KdaHeads& heads, int element_bytes, std::uintptr_t bytes) {
+  const auto multiple = [&](long long stride) {
+    return stride * element_bytes % static_cast<long long>(bytes) == 0;
+  };
+  return reinterpret_cast<std::uintptr_t>(heads.data) % bytes == 0 &&
+         multiple(heads.sequence_stride) && multiple(heads.token_stride) &&
+         multiple(heads.head_stride);
+}
+
+}  // namespace
+
+std::vector<ParamSpec> kda_shape_params() {
+  const auto integer = [](const char* name, const char* doc, std::int64_t value) {
+    return ParamSpec{name, doc, ShapeValue(value), 1, 1024, {}};
+  };
+  const auto word = [](const char* name, const char* doc, std::vector<std::string> choices) {
+    return ParamSpec{name, doc, ShapeValue(choices.front()), 0, 0, choices};
+  };
+  return {
+      integer("H", "query and key heads", 32),
+      integer("HV", "value heads, a multiple of H", 32),
+      integer("K", "elements of a query or key head", 128),
+      integer("V", "elements of a value head", 128),
+      word("gate", "how a becomes the decay", {"softplus", "lower_bound", "precomputed", "scalar"}),
+      word("beta", "what b is: beta's logit, that of half of it, or beta",
+           {"logit", "doubled", "given"}),
+      word("io", "type of q, k, v and out", {"bf16", "f16", "f32"}),
+      word("gate_io", "type of a and b", {"bf16", "f16", "f32"}),
+      word("state", "type of the state", {"f32", "bf16"}),
+      word("layout", "the state's matrix, outer dimension first", {"VK", "KV"}),
+      ParamSpec{"qk_l2norm", "whether q and k are normalised", ShapeValue(true), 0, 0, {}},
+  };
+}
+
+KdaShape kda_shape(const Shape& shape) {
+  return {shape.integer("H"),
+          shape.integer("HV"),
+          static_cast<int>(shape.integer("K")),
+          static_cast<int>(shape.integer("V")),
+          shape.word("layout") == "VK",
+          bytes_of(shape.word("state")),
+          bytes_of(shape.word("io")),
+          bytes_of(shape.word("gate_io")),
+          shape.word("gate") != "precomputed"};
+}
+
+Answer can_build_kda(const Shape& shape, const Arch& arch) {
+  if (arch.family() == ArchFamily::nvidia && arch.sm() < 80) {
+    return Answer::no(fmt::format("{} is older than sm_80", arch.name()));
+  }
+  for (const char* name : {"K", "V"}) {
+    const std::int64_t size = shape.integer(name);
+    if (size == 64 || size == 128 || size == 256) continue;
+    return Answer::no(fmt::format("{}={}: built are 64, 128 and 256", name, size));
+  }
+  const std::int64_t heads = shape.integer("H");
+  const std::int64_t value_heads = shape.integer("HV");
+  if (value_heads % heads != 0) {
+    return Answer::no(fmt::format(
+        "HV={} is not a multiple of H={}: each query/key head serves as many value heads",
+        value_heads, heads));
+  }
+  return Answer::yes();
+}
+
+Answer can_serve_kda(const Shape& shape, const KdaParams& p) {
+  if (p.batch < 0) return Answer::no(fmt::format("batch is {}", p.batch));
+  if (p.tokens < 0) return Answer::no(fmt::format("tokens is {}", p.tokens));
+  if (p.total < 0) return Answer::no(fmt::format("total is {}", p.total));
+  if (kda_states(shape, p) > kStatesMax) {
+    return Answer::no(fmt::format("{} sequences of {} heads are more than {} states in one call",
+                                  p.batch, shape.integer("HV"), kStatesMax));
+  }
+  if (p.state.slots < 0) return Answer::no(fmt::format("pool is {}", p.state.slots));
+  if (p.slot_bytes != 4 && p.slot_bytes != 8) {
+    return Answer::no(fmt::format("slot_bytes is {}; slots have 4 or 8 bytes", p.slot_bytes));
+  }
+  if (p.batch == 0) return Answer::yes();
+  struct Tensor {
+    const char* name;
+    const void* data;
+    bool empty;  // and so may have no data
+  };
+  const bool no_tokens = p.cu_seqlens != nullptr ? p.total == 0 : p.tokens == 0;
+  const bool no_rate = shape.word("gate") == "precomputed" || shape.word("gate") == "lower_bound";
+  for (const auto& [name, data, empty] :
+       {Tensor{"q", p.q.data, no_tokens}, Tensor{"k", p.k.data, no_tokens},
+        Tensor{"v", p.v.data, no_tokens}, Tensor{"a", p.a.data, no_tokens},
+        Tensor{"b", p.b.data, no_tokens}, Tensor{"out", p.out.data, no_tokens},
+        Tensor{"a_log", p.a_log, no_rate}, Tensor{"state", p.state.data, p.state.slots == 0},
+        Tensor{"slots", p.slots, false}}) {
+    if (!data && !empty) return Answer::no(fmt::format("{} is null", name));
+  }
+  return Answer::yes();
+}
+
+Answer is_aligned_kda(const Shape& shape, const KdaParams& p) {
+  const KdaShape sizes = kda_shape(shape);
+  const long long vector = 16 / sizes.state_bytes;
+  if (reinterpret_cast<std::uintptr_t>(p.state.data) % 16 != 0 ||
+      p.state.slot_stride % vector != 0 || p.state.head_stride % vector != 0) {
+    return Answer::no(
+        fmt::format("a row of the state is not 16-byte aligned (pointer {}, slot stride {}, head "
+                    "stride {} elements)",
+                    p.state.data, p.state.slot_stride, p.state.head_stride));
+  }
+  struct Row {
+    const char* name;
+    const KdaHeads& heads;
+    int element_bytes;
+    bool vector;
+  };
+  for (const Row& row : {Row{"q", p.q, sizes.io_bytes, true}, Row{"k", p.k, sizes.io_bytes, true},
+                         Row{"a", p.a, sizes.gate_io_bytes, shape.word("gate") != "scalar"}}) {
+    const int bytes = 4 * row.element_bytes;
+    if (!row.vector || rows_aligned(row.heads, row.element_bytes, static_cast<unsigned>(bytes))) {
+      continue;
+    }
+    return Answer::no(fmt::format("rows of {} are not all {}-byte aligned", row.name, bytes));
+  }
+  if (reinterpret_cast<std::uintptr_t>(p.dt_bias) % 16 != 0 && shape.word("gate") != "scalar") {
+    return Answer::no(
+        fmt::format("dt_bias is not 16-byte aligned ({})", static_cast<const void*>(p.dt_bias)));
+  }
+  return Answer::yes();
+}
+
+std::int64_t kda_states(const Shape& shape, const KdaParams& params) {
+  return params.batch * shape.integer("HV");
+}
+
+}  // namespace kiln
