@@ -47,7 +47,7 @@ TEST(ModelConfig, KimiLinearSharesItsHeadsOverTheRanks) {
   ASSERT_TRUE(needs) << needs.error().message;
   EXPECT_EQ(needs->model_type, "kimi_linear");
   EXPECT_EQ(shape_of(*needs, "kda_decode"),
-            "H=8 HV=8 K=128 V=128 gate=softplus state=f32 io=bf16 ");
+            "H=8 HV=8 K=128 V=128 gate=softplus state=f32 gate_io=bf16 io=bf16 ");
   EXPECT_EQ(shape_of(*needs, "qk_rmsnorm"), "absent");
 }
 
@@ -86,7 +86,7 @@ TEST(ModelConfig, LayersAreListedOrEverySoMany) {
   ASSERT_TRUE(every) << every.error().message;
   EXPECT_EQ(every->ops.front().used_for, "GDN layers, 36 of 48");
   EXPECT_EQ(shape_of(*every, "kda_prefill"),
-            "H=8 HV=16 K=128 V=128 gate=scalar state=f32 io=bf16 ");
+            "H=8 HV=16 K=128 V=128 gate=scalar state=f32 gate_io=bf16 io=bf16 ");
   EXPECT_EQ(shape_of(*every, "qk_rmsnorm"), "Nq=256 Nk=256 weights=bf16 weight_bias=true io=bf16 ");
   const test::TempFolder folder;
   const auto listed = read_model_config(folder.write("config.json", R"({"model_type": "qwen3_next",
@@ -96,7 +96,8 @@ TEST(ModelConfig, LayersAreListedOrEverySoMany) {
                                         {});
   ASSERT_TRUE(listed) << listed.error().message;
   EXPECT_EQ(listed->ops.front().used_for, "GDN layers, 3 of 3");
-  EXPECT_EQ(shape_of(*listed, "kda_decode"), "H=2 HV=4 K=64 V=32 gate=scalar state=f32 io=f16 ");
+  EXPECT_EQ(shape_of(*listed, "kda_decode"),
+            "H=2 HV=4 K=64 V=32 gate=scalar state=f32 gate_io=f16 io=f16 ");
   EXPECT_EQ(shape_of(*listed, "attention_decode"), "absent");
   EXPECT_EQ(shape_of(*listed, "router_gemm"), "absent") << "it has no experts";
 }
@@ -120,7 +121,7 @@ TEST(ModelConfig, StateAndKvTypesAreTheEngines) {
   const auto needs = read_model_config(kKimiLinear, {.state_type = "bf16", .kv_type = "e4m3"});
   ASSERT_TRUE(needs) << needs.error().message;
   EXPECT_EQ(shape_of(*needs, "kda_decode"),
-            "H=32 HV=32 K=128 V=128 gate=softplus state=bf16 io=bf16 ");
+            "H=32 HV=32 K=128 V=128 gate=softplus state=bf16 gate_io=bf16 io=bf16 ");
   EXPECT_EQ(shape_of(*needs, "attention_decode"),
             "Hq=32 Hkv=1 D_qk=576 D_vo=512 v_in_k=true kv=e4m3 io=bf16 ");
 }

@@ -29,7 +29,8 @@ void Needs::add_linear_attention(const Linear& linear, const std::string& use) {
          {"K", text(linear.key_size)},
          {"V", text(linear.value_size)},
          {"gate", linear.gate},
-         {"state", settings_.state_type}},
+         {"state", settings_.state_type},
+         {"gate_io", io_}},
         use);
   }
 }
