@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,7 +55,17 @@ class LockedBytes {
     // The kernel lets a descriptor lock again what it has locked, so threads need this set.
     const auto [at, fresh] = held_.insert(offset);
     if (!fresh) return std::nullopt;
-    if (set_lock(F_WRLCK, offset) == 0) return opening_;
+    if (set_lock(F_WRLCK, offset) == 0) {
+      if (is_the_named_file()) return opening_;
+      // Somebody cleaned the folder: who comes now locks another file of that name.
+      held_.erase(at);
+      fd_.reset();
+      KILN_TRY(open_in_this_process());
+      held_.insert(offset);
+      if (set_lock(F_WRLCK, offset) == 0) return opening_;
+      held_.erase(offset);
+      return std::nullopt;
+    }
     const int error = errno;
     held_.erase(at);
     if (error == EAGAIN || error == EACCES) return std::nullopt;
@@ -79,6 +90,13 @@ class LockedBytes {
     range.l_start = offset;
     range.l_len = 1;
     return fcntl(fd_.get(), F_OFD_SETLK, &range);
+  }
+
+  bool is_the_named_file() const {
+    struct stat opened;
+    struct stat named;
+    return fstat(fd_.get(), &opened) == 0 && stat(file_.c_str(), &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
   }
 
   Result<void> open_in_this_process() {

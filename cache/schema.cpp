@@ -16,8 +16,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr std::int64_t kApplicationId = 0x4b696c6e;  // "Kiln"
-
 // A row of `entry` is small and written on each use; what it stands for lies in `content`, which is
 // written once. AUTOINCREMENT: an id is never given to another entry, so that who holds one (a
 // pending last-used time, a rejection) cannot hit the wrong one. The triggers keep the totals right
@@ -98,6 +96,12 @@ PRAGMA mmap_size = 1099511627776;
 PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = OFF;
 )sql";
+// What is in the file is not trusted further than it must be: a page is checked before it is used,
+// and no statement can damage the file, not even one that a damaged schema brings along.
+constexpr const char* kDefensiveSettings = R"sql(
+PRAGMA trusted_schema = OFF;
+PRAGMA cell_size_check = ON;
+)sql";
 // No memory map, whose reader dies when another machine makes the file shorter.
 constexpr const char* kCarefulSettings = R"sql(
 PRAGMA synchronous = FULL;
@@ -109,6 +113,8 @@ PRAGMA secure_delete = OFF;
 // Nobody writes it, so the map cannot become shorter than the file; over a network it could.
 constexpr const char* kLocalLayerSettings = "PRAGMA mmap_size = 1099511627776";
 constexpr const char* kNetworkLayerSettings = "PRAGMA mmap_size = 0";
+// The file can become shorter only if it is made so that pages can be moved.
+constexpr const char* kPageSettings = "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL";
 
 enum class Content { empty, store };
 
@@ -151,37 +157,43 @@ Result<void> set_journal(Database& database, const std::filesystem::path& file,
                           file.string(), mode));
 }
 
+Result<void> write_tables(Database& database) {
+  KILN_TRY(database.run(kTables));
+  return database.run(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
+                                  kApplicationId, kSchemaVersion)
+                          .c_str());
+}
+
 Result<void> create_tables(Database& database, const std::filesystem::path& file) {
   KILN_TRY_ASSIGN(WriteTransaction transaction, WriteTransaction::begin(database));
   // Another process may have been first.
   KILN_TRY_ASSIGN(const Content content, recognise(database, file, OpenMode::read_write));
   if (content == Content::store) return {};
-  KILN_TRY(database.run(kTables));
-  KILN_TRY(database.run(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
-                                    kApplicationId, kSchemaVersion)
-                            .c_str()));
+  KILN_TRY(write_tables(database));
   KILN_TRY(copy_previous_store(database, file.parent_path() / kPreviousStoreFileName));
   return transaction.commit();
 }
 
 Result<void> make_ready(Database& database, const std::filesystem::path& file, OpenMode mode,
                         FileSystemKind kind) {
+  KILN_TRY(database.run(kDefensiveSettings));
   KILN_TRY_ASSIGN(const Content content, recognise(database, file, mode));
   const bool local = kind == FileSystemKind::local;
   if (mode != OpenMode::read_write) {
+    // A cache in use looks empty as long as all of it is in the log.
+    std::error_code none;
+    if (mode == OpenMode::layer && std::filesystem::file_size(file, none) > 0 && !none) {
+      KILN_TRY(check_is_sealed(database, file));
+    }
     if (content == Content::empty) {
       return fail(ErrorCode::cache_failed,
                   fmt::format("cache '{}': it is empty and opened read-only", file.string()));
     }
     if (mode == OpenMode::layer) {
-      KILN_TRY(check_is_sealed(database, file));
       return database.run(local ? kLocalLayerSettings : kNetworkLayerSettings);
     }
   } else {
-    // The file can become shorter only if it is made so that pages can be moved.
-    if (content == Content::empty) {
-      KILN_TRY(database.run("PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL"));
-    }
+    if (content == Content::empty) KILN_TRY(database.run(kPageSettings));
     KILN_TRY(set_journal(database, file, kind));
     if (content == Content::empty) KILN_TRY(create_tables(database, file));
   }
@@ -192,21 +204,34 @@ Result<void> make_ready(Database& database, const std::filesystem::path& file, O
 }  // namespace
 
 Result<Database> open_store_file(const std::filesystem::path& file, OpenMode mode,
-                                 FileSystemKind kind, int busy_timeout_ms) {
+                                 FileSystemKind kind, int busy_timeout_ms, Database::Fault& fault) {
+  fault = Database::Fault::other;
   const Clock::time_point deadline = Clock::now() + milliseconds(busy_timeout_ms);
   for (auto pause = milliseconds(1);; pause = std::min(2 * pause, milliseconds(50))) {
     KILN_TRY_ASSIGN(Database database, Database::open(file, mode, busy_timeout_ms));
     // Until it is known to be a store, not even its log is touched.
     database.set_checkpoint_on_close(CheckpointOnClose::no);
+    sqlite3_db_config(database.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     const Result<void> ready = make_ready(database, file, mode, kind);
+    fault = database.fault();
     if (ready) {
       database.set_checkpoint_on_close(CheckpointOnClose::yes);
       return database;
     }
     // SQLite answers a change of the journal mode, which a new file needs, with "busy" at once.
-    if (!database.was_busy() || Clock::now() >= deadline) return fail(ready.error());
+    if (fault != Database::Fault::busy || Clock::now() >= deadline) return fail(ready.error());
     std::this_thread::sleep_for(pause);
   }
+}
+
+Result<Database> create_private_store_file(const std::filesystem::path& file) {
+  KILN_TRY_ASSIGN(Database database, Database::open(file, OpenMode::read_write, 0));
+  KILN_TRY(database.run(kPageSettings));
+  KILN_TRY(
+      database.run("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; "
+                   "PRAGMA main.locking_mode = EXCLUSIVE; PRAGMA foreign_keys = ON"));
+  KILN_TRY(write_tables(database));
+  return database;
 }
 
 }  // namespace kiln

@@ -36,6 +36,20 @@ bool is_busy(int code) {
   return primary == SQLITE_BUSY || primary == SQLITE_LOCKED || primary == SQLITE_PROTOCOL;
 }
 
+// A healthy store answers none of its own constant statements with an error of grammar or of a
+// constraint: those are a damaged schema, or an index and a table that disagree.
+bool is_damage(int code) {
+  if (code == SQLITE_IOERR_SHORT_READ) return true;
+  const int primary = code & 0xff;
+  return primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || primary == SQLITE_ERROR ||
+         primary == SQLITE_CONSTRAINT || primary == SQLITE_MISMATCH;
+}
+
+Database::Fault fault_of(int code) {
+  if (is_busy(code)) return Database::Fault::busy;
+  return is_damage(code) ? Database::Fault::damaged : Database::Fault::other;
+}
+
 std::string reason_of(sqlite3* handle, int busy_timeout_ms) {
   const int code = sqlite3_extended_errcode(handle);
   const int system_error = sqlite3_system_errno(handle);
@@ -118,7 +132,7 @@ Result<void> Database::read_file(std::int64_t offset, std::span<std::byte> bytes
 }
 
 Error Database::error() {
-  was_busy_ = is_busy(sqlite3_errcode(get()));
+  fault_ = fault_of(sqlite3_extended_errcode(get()));
   return {ErrorCode::cache_failed,
           fmt::format("cache '{}': {}", file_, reason_of(get(), busy_timeout_ms_)),
           {}};

@@ -50,8 +50,15 @@ class Database {
 
   // SQLite's last error as an Error: "cache '<file>': <reason>".
   Error error();
-  // Whether the error last returned was that somebody else holds a lock.
-  bool was_busy() const { return was_busy_; }
+  // What kind the error last returned was.
+  enum class Fault {
+    none,
+    busy,     // somebody else holds a lock
+    damaged,  // the file contradicts itself: what is in it cannot be reached, or not by this way
+    other,
+  };
+  Fault fault() const { return fault_; }
+  void forget_fault() { fault_ = Fault::none; }
   void set_busy_timeout(int timeout_ms);
   bool in_transaction() const { return sqlite3_get_autocommit(handle_.get()) == 0; }
   // Closing the last connection moves the write-ahead log into the database, which takes a moment.
@@ -79,7 +86,7 @@ class Database {
   std::unordered_map<const char*, Statement> statements_;
   std::string file_;
   int busy_timeout_ms_ = 0;
-  bool was_busy_ = false;
+  Fault fault_ = Fault::none;
 };
 
 // One run of a statement: its parameters in order, then its rows. What is bound, and what a column

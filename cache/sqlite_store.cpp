@@ -34,10 +34,6 @@ SELECT id FROM entry WHERE request = ?1 ORDER BY created_us DESC, id DESC
 
 // How many hits at most a killed process takes with it.
 constexpr std::int64_t kHitsPerWrite = 256;
-// Moving the log into the database waits for the disk, some 10 ms: too much for each process that
-// only had hits. Left there, a log of this size costs the next process 0.1 ms.
-constexpr std::uintmax_t kLogBytesLeft = 512 << 10;
-
 StoreLookup failed(const Error& error) {
   StoreLookup lookup;
   lookup.status = StoreLookup::Status::failed;
@@ -45,16 +41,17 @@ StoreLookup failed(const Error& error) {
   return lookup;
 }
 
+StoreLookup rejected(std::string reason) {
+  StoreLookup lookup;
+  lookup.status = StoreLookup::Status::rejected;
+  lookup.reason = std::move(reason);
+  return lookup;
+}
+
 Digest digest_from(ByteView blob) {
   Digest digest;
   std::memcpy(digest.bytes.data(), blob.data(), std::min(blob.size(), Digest::kSize));
   return digest;
-}
-
-std::uintmax_t log_bytes(const std::filesystem::path& file) {
-  std::error_code none;
-  const std::uintmax_t size = std::filesystem::file_size(file.string() + "-wal", none);
-  return none ? 0 : size;
 }
 
 // Whether `record` is `expected` and then only fields that are no part of a request.
@@ -112,7 +109,7 @@ Result<std::unique_ptr<Store>> SqliteStore::open(const StoreOptions& options, Fi
   KILN_TRY(check_trusted_file(file, options.access));
   KILN_TRY_ASSIGN(const OpenMode mode, mode_for(file, options.access));
   std::unique_ptr<SqliteStore> store(new SqliteStore(options, kind, mode));
-  KILN_TRY(store->enter());
+  KILN_TRY(store->run([] { return Result<void>(); }));
   return store;
 }
 
@@ -124,69 +121,24 @@ SqliteStore::SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenM
       process_(getpid()),
       fork_(fork_hooks()) {}
 
-SqliteStore::~SqliteStore() {
-  if (process_ != getpid()) {
-    // The parent's: closing it would drop the parent's locks.
-    if (database_) [[maybe_unused]]
-      auto* const leaked = new Database(std::move(*database_));
-    return;
-  }
-  // Closed here, since from the end of this function on nothing closes it before a fork.
-  const std::lock_guard lock(mutex_);
-  if (!database_) return;
-  if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
-  if (!has_put_ && log_bytes(file_) < kLogBytesLeft) {
-    database_->set_checkpoint_on_close(CheckpointOnClose::no);
-  }
-  database_.reset();
-}
-
-ForkHooks SqliteStore::fork_hooks() {
-  return {[this] {
-            mutex_.lock();
-            if (database_) database_->set_checkpoint_on_close(CheckpointOnClose::no);
-            database_.reset();
-          },
-          [this](ForkSide side) {
-            if (side == ForkSide::child) {
-              process_ = getpid();
-              pending_ = {};  // the parent writes it
-            }
-            mutex_.unlock();
-          }};
-}
-
-Result<std::unique_lock<std::mutex>> SqliteStore::enter() {
-  if (process_ != getpid()) {
-    return fail(ErrorCode::cache_failed,
-                fmt::format("cache '{}': this process was forked without fork()'s handlers, so it "
-                            "cannot use its parent's cache",
-                            file_.string()));
-  }
-  std::unique_lock lock(mutex_);
-  if (!database_) {
-    KILN_TRY_ASSIGN(database_, open_store_file(file_, mode_, kind_, options_.busy_timeout_ms));
-  }
-  return lock;
-}
-
 StoreLookup SqliteStore::find(const Key& key, std::string_view record) {
-  Result<std::optional<StoredEntry>> stored = std::nullopt;
-  {
-    const Result<std::unique_lock<std::mutex>> lock = enter();
-    if (!lock) return failed(lock.error());
+  std::optional<StoredEntry> stored;
+  std::string lost;
+  const Result<void> read_it = run([&]() -> Result<void> {
     Query query(*database_, kFind);
     query.bind(key.request.bytes).bind(key.toolchain.bytes);
-    stored = read(query);
-  }
+    KILN_TRY_ASSIGN(stored, read(query));
+    lost.swap(rescue_note_);
+    return {};
+  });
   // Checked without the lock: that takes as long as reading it did.
-  if (!stored) return failed(stored.error());
-  if (!*stored) return {};
-  if (!(*stored)->is_intact()) return reject((*stored)->id, "its checksum does not match");
-  if ((*stored)->entry.record != record) {
-    return reject((*stored)->id, "it has the same key and another record");
+  if (!read_it) return failed(read_it.error());
+  if (!stored) return lost.empty() ? StoreLookup{} : rejected(std::move(lost));
+  if (!stored->is_intact()) return reject(stored->id, "its checksum does not match");
+  if (stored->entry.record != record) {
+    return reject(stored->id, "it has the same key and another record");
   }
-  return serve(std::move(**stored));
+  return serve(std::move(*stored));
 }
 
 StoreLookup SqliteStore::find_newest(const Digest& request, const Record& request_record) {
@@ -195,33 +147,33 @@ StoreLookup SqliteStore::find_newest(const Digest& request, const Record& reques
   const std::string expected = wanted.text();
 
   std::vector<std::int64_t> newest_first;
-  {
-    const Result<std::unique_lock<std::mutex>> lock = enter();
-    if (!lock) return failed(lock.error());
+  const Result<void> listed = run([&]() -> Result<void> {
+    newest_first.clear();
     Query query(*database_, kNewestOfRequest);
     query.bind(request.bytes);
     Result<bool> row = query.next();
     for (; row && *row; row = query.next()) newest_first.push_back(query.integer(0));
-    if (!row) return failed(row.error());
-  }
+    KILN_TRY(row);
+    return {};
+  });
+  if (!listed) return failed(listed.error());
   StoreLookup answer;
   for (const std::int64_t id : newest_first) {
-    Result<std::optional<StoredEntry>> stored = std::nullopt;
-    {
-      const Result<std::unique_lock<std::mutex>> lock = enter();
-      if (!lock) return failed(lock.error());
+    std::optional<StoredEntry> stored;
+    const Result<void> read_it = run([&]() -> Result<void> {
       Query query(*database_, kFindId);
       query.bind(id);
-      stored = read(query);
-    }
-    if (!stored) return failed(stored.error());
-    if (!*stored) continue;  // removed meanwhile
-    if (!(*stored)->is_intact()) {
+      KILN_TRY_ASSIGN(stored, read(query));
+      return {};
+    });
+    if (!read_it) return failed(read_it.error());
+    if (!stored) continue;  // removed meanwhile
+    if (!stored->is_intact()) {
       answer = reject(id, "its checksum does not match");
-    } else if (!has_request((*stored)->entry.record, expected)) {
+    } else if (!has_request(stored->entry.record, expected)) {
       answer = reject(id, "it has the same request digest and another request");
     } else {
-      return serve(std::move(**stored));
+      return serve(std::move(*stored));
     }
   }
   return answer;
@@ -244,7 +196,7 @@ Result<std::optional<SqliteStore::StoredEntry>> SqliteStore::read(Query& query) 
 StoreLookup SqliteStore::serve(StoredEntry stored) {
   if (mode_ == OpenMode::read_write) {
     const std::lock_guard lock(mutex_);
-    pending_.last_used_us[stored.id] = now_us();
+    if (database_) pending_.last_used_us[stored.id] = next_use_us();
     // When somebody else is writing, the next hit tries again.
     if (++pending_.hits >= kHitsPerWrite && database_) {
       (void)write(Patience::little, [] { return Result<void>(); });
@@ -258,14 +210,12 @@ StoreLookup SqliteStore::serve(StoredEntry stored) {
 }
 
 StoreLookup SqliteStore::reject(std::int64_t id, std::string_view reason) {
-  StoreLookup lookup;
-  lookup.status = StoreLookup::Status::rejected;
-  lookup.reason = fmt::format("cache '{}': an entry is rejected: {}", file_.string(), reason);
-  if (mode_ != OpenMode::read_write) return lookup;
-  const Result<std::unique_lock<std::mutex>> lock = enter();
-  // Where it cannot be removed now, it is rejected again next time.
-  if (lock) (void)write(Patience::little, [&] { return move_to_quarantine(id, reason); });
-  return lookup;
+  if (mode_ == OpenMode::read_write) {
+    // Where it cannot be removed now, it is rejected again next time.
+    (void)run(
+        [&] { return write(Patience::little, [&] { return move_to_quarantine(id, reason); }); });
+  }
+  return rejected(fmt::format("cache '{}': an entry is rejected: {}", file_.string(), reason));
 }
 
 }  // namespace kiln

@@ -65,11 +65,23 @@ class SqliteStore final : public Store {
   SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenMode mode);
   ForkHooks fork_hooks();
 
-  // Locks the store and opens its connection where there is none. What follows needs that lock
-  // where it does not take it itself.
+  using Body = std::function<Result<void>()>;
+  // Locks the store and opens its connection where there is none, or where the file is no longer
+  // the one that was opened. What follows needs that lock where it does not take it itself.
   Result<std::unique_lock<std::mutex>> enter();
+  // Enters and runs `body`. Where the file turns out to be damaged it is rescued, and `body` runs
+  // once more.
+  Result<void> run(const Body& body);
+  Result<void> check_process() const;
+  // With the lock:
+  Result<void> ensure_open();
+  Result<void> run_on_rescued(Result<void> failed, const Body& body);
+  Result<void> rescue();
+  Result<void> open_database();
+  void close_database();
+  bool is_the_opened_file();
   // Runs `body` in a write transaction that takes the pending writes along.
-  Result<void> write(Patience patience, const std::function<Result<void>()>& body);
+  Result<void> write(Patience patience, const Body& body);
 
   Result<GarbageReport> collect_batch(std::uint64_t size_bytes_max);
   Result<void> shrink_file(GarbageReport& report, const GarbageProgress& progress);
@@ -78,6 +90,9 @@ class SqliteStore final : public Store {
   StoreLookup serve(StoredEntry stored);                         // takes the lock
   StoreLookup reject(std::int64_t id, std::string_view reason);  // takes the lock
 
+  // The time, but later than that of any use so far: a clock that was set back must not make what
+  // is used now the first to be evicted.
+  std::int64_t next_use_us();
   // In a write transaction:
   Result<void> write_pending();
   Result<void> replace(const Key& key, const StoreEntry& entry);
@@ -97,7 +112,17 @@ class SqliteStore final : public Store {
 
   std::mutex mutex_;  // guards what follows
   std::optional<Database> database_;
+  Database::Fault fault_at_open_ = Database::Fault::none;
+  struct FileMark {
+    dev_t device = 0;
+    ino_t inode = 0;
+    off_t size_bytes = 0;
+  };
+  FileMark opened_;  // the file behind database_
+  int rescues_left_ = 3;
+  std::string rescue_note_;  // what the last rescue lost, until a look-up has said so
   Pending pending_;
+  std::int64_t latest_use_us_ = 0;
   bool has_put_ = false;
 
   const ForkRegistration fork_;

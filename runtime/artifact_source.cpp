@@ -55,8 +55,12 @@ void restore_info(Artifact& artifact, std::string_view text) {
 }  // namespace
 
 ArtifactSource::ArtifactSource(const Options& options, Compilers& compilers, Counting& counting)
+    : ArtifactSource(
+          options, [&compilers](const Arch& arch) { return compilers.chain(arch); }, counting) {}
+
+ArtifactSource::ArtifactSource(const Options& options, Chain chain, Counting& counting)
     : options_(options),
-      compilers_(compilers),
+      chain_(std::move(chain)),
       counting_(counting),
       store_(options),
       layers_(options, counting),
@@ -81,7 +85,7 @@ ArtifactSource::Plan ArtifactSource::plan(const CompileInput& input) const {
   Plan plan;
   plan.request = input.request();
   plan.request_digest = plan.request.digest();
-  for (Compiler* compiler : compilers_.chain(input.arch)) {
+  for (Compiler* compiler : chain_(input.arch)) {
     auto toolchain = compiler->toolchain();
     if (!toolchain) {
       plan.absent.push_back({std::string(compiler->name()), std::move(toolchain.error().message)});
@@ -97,10 +101,9 @@ Store* ArtifactSource::store_or_null() {
   if (options_.cache_policy == CachePolicy::off) return nullptr;
   auto store = store_.store();
   if (store) return *store;
-  if (store.error().code == ErrorCode::cache_failed) {
-    counting_.add(&Counters::cache_errors);
-    log_once(LogLevel::warning, store.error().message + "; going on without a disk cache");
-  }
+  // With no folder there is nothing that has failed, and yet nothing is kept.
+  if (options_.cache_folder) counting_.add(&Counters::cache_errors);
+  log_once(LogLevel::warning, store.error().message + "; going on without a disk cache");
   return nullptr;
 }
 

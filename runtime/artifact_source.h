@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -21,7 +22,11 @@ namespace kiln {
 // Thread-safe.
 class ArtifactSource {
  public:
+  // Who may compile for an arch, in the order to be asked; see Compilers::chain.
+  using Chain = std::function<std::vector<Compiler*>(const Arch&)>;
+
   ArtifactSource(const Options& options, Compilers& compilers, Counting& counting);
+  ArtifactSource(const Options& options, Chain chain, Counting& counting);
   ~ArtifactSource();
   ArtifactSource(const ArtifactSource&) = delete;
   ArtifactSource& operator=(const ArtifactSource&) = delete;
@@ -84,7 +89,7 @@ class ArtifactSource {
   Store* store_or_null();
 
   const Options& options_;
-  Compilers& compilers_;
+  const Chain chain_;
   Counting& counting_;
   LazyStore store_;
   Layers layers_;

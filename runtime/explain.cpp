@@ -61,7 +61,7 @@ Result<Explanation> ArtifactSource::explain(const CompileInput& input) {
   Explanation explanation;
   explanation.label = input.label();
   explanation.request = known.request_digest;
-  for (Compiler* compiler : compilers_.chain(input.arch)) {
+  for (Compiler* compiler : chain_(input.arch)) {
     auto toolchain = compiler->toolchain();
     Explanation::Toolchain one{std::string(compiler->name()), std::nullopt, {}};
     if (toolchain) {

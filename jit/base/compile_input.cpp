@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 #include <vector>
 
 #include "jit/base/include_scan.h"
@@ -73,6 +75,23 @@ Result<void> check_option(const std::string& option) {
                           option));
 }
 
+// What an option sets: "A" of -DA=1 and of -UA, "std" of -std=c++17.
+std::string_view subject_of(std::string_view option) {
+  option.remove_prefix(option.starts_with("-std") ? 1 : std::min<std::size_t>(2, option.size()));
+  return option.substr(0, option.find_first_of("=("));
+}
+
+// Options of different subjects mean the same in any order: macros are replaced where they are
+// used, not where they are defined. Where two speak of one subject, the last one counts.
+std::vector<std::string> in_order_of_meaning(std::vector<std::string> options) {
+  std::set<std::string_view> subjects;
+  for (const std::string& option : options) {
+    if (!subjects.insert(subject_of(option)).second) return options;
+  }
+  std::sort(options.begin(), options.end());
+  return options;
+}
+
 }  // namespace
 
 Record CompileInput::request() const {
@@ -85,7 +104,7 @@ Record CompileInput::request() const {
   add_text(record, "source", source);
   for (const SourceText& header : headers) add_text(record, "header", header);
   for (const std::string& expression : name_expressions) record.add("name_expression", expression);
-  for (const std::string& option : options) record.add("option", option);
+  for (const std::string& option : in_order_of_meaning(options)) record.add("option", option);
   record.add("entry_format", kEntryFormatVersion);
   record.add("launch_abi", kLaunchAbiVersion);
   return record;

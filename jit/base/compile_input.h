@@ -32,7 +32,8 @@ struct CompileInput {
   std::vector<std::string> name_expressions;  // "kiln::kda_decode": C++ names of the entry points
   std::vector<std::string> options;           // -D, -U and -std=; every compiler understands these
 
-  // The request half of the key. Sources go in as digest and length.
+  // The request half of the key. Sources go in as digest and length, options of which none is about
+  // what another one is about in alphabetical order.
   Record request() const;
 
   // Refuses what cannot be cached: __DATE__, __TIME__, __TIMESTAMP__ in any text or option; an

@@ -2,6 +2,7 @@
 #include "jit/base/log.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cstdio>
@@ -19,10 +20,22 @@ struct LogState {
   std::atomic<LogLevel> least{LogLevel::warning};
 };
 
+LogState& state();
+
+LogState* make_state() {
+  // A child forked while another thread logs would find the lock taken for ever.
+  pthread_atfork([] { state().mutex.lock(); }, [] { state().mutex.unlock(); },
+                 [] { state().mutex.unlock(); });
+  return new LogState;
+}
+
 LogState& state() {
-  static LogState* const instance = new LogState;  // never destroyed: threads may log at exit
+  static LogState* const instance = make_state();  // never destroyed: threads may log at exit
   return *instance;
 }
+
+// Made at load time: a fork while another thread makes it would leave the child a half-made one.
+[[maybe_unused]] const LogState& made_at_load = state();
 
 void write_to_stderr(LogLevel level, std::string_view message) {
   static constexpr const char* kNames[] = {"debug", "info", "warning"};

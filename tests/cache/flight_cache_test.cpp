@@ -210,6 +210,55 @@ TEST(FlightCache, EraseForgetsAValueThatOthersKeep) {
   EXPECT_EQ(**cache.get(1, produces("uno")), "uno");
 }
 
+TEST(FlightCache, FailureIsForgottenInTime) {
+  FlightLimits limits;
+  limits.failure_ttl = std::chrono::milliseconds(2);
+  Cache cache = make_cache(limits);
+  EXPECT_FALSE(cache.get(1, refuse_to_produce));
+  int answered_from_memory = 0;
+  while (!cache.get(1, produces("now"))) ++answered_from_memory;
+  EXPECT_EQ(**cache.get(1, refuse_to_produce), "now");
+}
+
+TEST(FlightCache, ValueOutlivesTheThreadThatProducedIt) {
+  Cache cache = make_cache();
+  std::thread([&] { EXPECT_TRUE(cache.get(1, produces("one"))); }).join();
+  EXPECT_EQ(**cache.get(1, refuse_to_produce), "one");
+  // Its slot for reading is given back with it, and serves the next thread.
+  for (int i = 0; i < 200; ++i) {
+    std::thread([&] { EXPECT_EQ(*cache.peek(1), "one"); }).join();
+  }
+  cache.erase(1);
+  EXPECT_EQ(cache.peek(1), nullptr);
+}
+
+TEST(FlightCache, SixtyFourThreadsProduceEachOfAThousandKeysOnce) {
+  constexpr int kThreads = 64;
+  constexpr int kKeys = 1000;
+  Cache cache = make_cache();
+  std::vector<std::atomic<int>> productions(kKeys);
+  std::atomic<int> wrong = 0;
+  std::latch all_here(kThreads);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      all_here.arrive_and_wait();
+      for (int i = 0; i < kKeys; ++i) {
+        const int key = (i * 7 + t * 31) % kKeys;
+        const auto value = cache.get(key, [&] {
+          ++productions[static_cast<std::size_t>(key)];
+          return produces(std::to_string(key))();
+        });
+        if (!value || **value != std::to_string(key)) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  for (const std::atomic<int>& each : productions) EXPECT_EQ(each, 1);
+  EXPECT_EQ(cache.size(), static_cast<std::size_t>(kKeys));
+}
+
 TEST(FlightCache, ProducerThatThrowsFailsAllWhoWait) {
   FlightLimits limits;
   limits.failure_ttl = std::chrono::milliseconds(0);

@@ -163,6 +163,19 @@ TEST(Lease, OutlivesItsFile) {
   EXPECT_TRUE(others->acquire(key_of(1), 0)->lease);
 }
 
+// Somebody cleans the folder: who had the file open and who comes later must still meet.
+TEST(Lease, LockFileThatWasRemovedStillExcludes) {
+  const TempFolder folder;
+  const auto earlier = open_leases(folder);
+  ASSERT_TRUE(earlier->acquire(key_of(1), 0)->lease);
+  std::filesystem::remove(folder.path() / "kernels.lock");
+  const auto later = open_leases(folder);
+  const LeaseOutcome held = earlier->acquire(key_of(1), 0).value();
+  ASSERT_TRUE(held.lease);
+  EXPECT_FALSE(later->acquire(key_of(1), 0)->lease);
+  EXPECT_TRUE(later->acquire(key_of(2), 0)->lease);
+}
+
 TEST(Lease, FolderThatIsMissingIsAnError) {
   const TempFolder folder;
   const auto leases = LeaseFile::open(folder.path() / "missing");

@@ -58,6 +58,22 @@ TEST(StoreCap, UsesOfTheSameProcessCountThoughNotYetWritten) {
   EXPECT_EQ(status_of(*store, 1), StoreLookup::Status::absent);
 }
 
+TEST(StoreCap, ClockThatWasSetBackEvictsInOrderOfUseAllTheSame) {
+  const TempFolder folder;
+  for (int i = 0; i < 9; ++i) put_entry(*open_store(folder.path(), kCap), i, kPayload);
+  // As written by clocks that were ten years ahead, in that order.
+  RawDatabase(folder.database())
+      .run(
+          "UPDATE entry SET created_us = created_us + 315360000000000, "
+          "last_used_us = last_used_us + 315360000000000");
+  ASSERT_TRUE(holds(*open_store(folder.path(), kCap), 0, kPayload));
+  for (int i = 9; i < 12; ++i) put_entry(*open_store(folder.path(), kCap), i, kPayload);
+  auto store = open_store(folder.path(), kCap);
+  for (const int i : {0, 9, 10, 11}) EXPECT_TRUE(holds(*store, i, kPayload)) << i;
+  EXPECT_EQ(status_of(*store, 1), StoreLookup::Status::absent);
+  EXPECT_LE(store->totals()->size_bytes, kCap);
+}
+
 TEST(StoreCap, CountsRecordsAndLabelsToo) {
   const TempFolder folder;
   auto store = open_store(folder.path(), kCap);

@@ -90,27 +90,6 @@ TEST(StoreFolder, ThatIsNoneOrCannotBeMadeIsRefused) {
   expect_contains(refusal("/proc/kiln"), "/proc/kiln");
 }
 
-TEST(StoreFolder, ProcessWithMoreRightsThanItsUserIsRefused) {
-  if (geteuid() != 0) GTEST_SKIP() << "only root can make a set-user-id program of another user";
-  const TempFolder folder;
-  ASSERT_EQ(chmod(folder.path().c_str(), 0755), 0);
-  const fs::path probe = folder.path() / "probe";
-  fs::copy_file(KILN_OPEN_PROBE, probe);
-  const fs::path cache = folder.path() / "cache";
-  fs::create_directory(cache);
-  for (const fs::path& path : {probe, cache}) ASSERT_EQ(chown(path.c_str(), 65534, 65534), 0);
-  ASSERT_EQ(chmod(cache.c_str(), 0700), 0);
-  ASSERT_EQ(chmod(probe.c_str(), 04755), 0);
-  const std::string command = fmt::format("{} {}", probe.string(), cache.string());
-  FILE* output = popen(command.c_str(), "r");
-  ASSERT_NE(output, nullptr);
-  char line[1024] = "";
-  (void)!fgets(line, sizeof line, output);
-  EXPECT_EQ(pclose(output), 1 << 8);
-  EXPECT_NE(std::string(line).find("set-user-id"), std::string::npos) << line;
-  EXPECT_TRUE(fs::is_empty(cache));
-}
-
 TEST(StoreFolder, ReadOnlyAccessCreatesNothing) {
   const TempFolder folder;
   expect_contains(refusal(folder.path() / "missing", StoreAccess::read_only), "No such file");
@@ -163,26 +142,6 @@ TEST(StoreFile, LinkOrOneThatOthersCanWriteIsRefused) {
   ASSERT_EQ(chmod((folder.path() / "elsewhere.db").c_str(), 0600), 0);
   fs::create_symlink("elsewhere.db", folder.database());
   expect_contains(refusal(folder.path()), "not a regular file");
-}
-
-TEST(StoreFile, DamagedPageIsAFailureAndTheFileIsKept) {
-  const TempFolder folder;
-  {
-    auto store = open_store(folder.path());
-    for (int i = 0; i < 50; ++i) ASSERT_TRUE(store->put(key_of(i), entry_of(i, 20'000)));
-  }
-  std::string content = read_file(folder.database());
-  // All but the first page, which says that this is a store, and the schema in it.
-  std::fill(content.begin() + 16384, content.end(), '\x5a');
-  write_file(folder.database(), content);
-  {
-    auto store = open_store(folder.path());
-    const StoreLookup found = store->find(key_of(1), entry_of(1).record);
-    EXPECT_EQ(found.status, StoreLookup::Status::failed);
-    expect_contains(found.reason, "damaged");
-    EXPECT_FALSE(store->put(key_of(60), entry_of(60)));
-  }
-  EXPECT_EQ(fs::file_size(folder.database()), content.size());
 }
 
 TEST(FileSystem, NetworkKindsAreKnown) {

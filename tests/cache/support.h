@@ -193,6 +193,7 @@ class Child {
   Child& operator=(const Child&) = delete;
   Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, 0)) {}
 
+  pid_t id() const { return pid_; }
   void kill() const { ::kill(pid_, SIGKILL); }
   // The exit code, or minus the signal that ended it.
   int wait() {

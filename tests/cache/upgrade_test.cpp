@@ -128,7 +128,8 @@ TEST(Upgrade, CopiesTheLastUsedWhereThereIsTooMuch) {
   Database fresh = Database::open(folder.database(), OpenMode::read_write, 1000).value();
   ASSERT_TRUE(fresh.run("DELETE FROM entry; DELETE FROM content"));
   ASSERT_TRUE(copy_previous_store(fresh, folder.path() / "kernels-v1.db", 35'000));
-  EXPECT_EQ(*fresh.word("SELECT group_concat(label) FROM entry"), "kernel 9,kernel 8,kernel 7");
+  EXPECT_EQ(*fresh.word("SELECT group_concat(label) FROM (SELECT label FROM entry ORDER BY id)"),
+            "kernel 9,kernel 8,kernel 7");
 }
 
 TEST(Upgrade, DamagedPreviousStoresCostTheirEntriesOnly) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -40,12 +41,30 @@ const Change kChanges[] = {
     [](CompileInput& in) { std::swap(in.headers[0], in.headers[1]); },
     [](CompileInput& in) { std::swap(in.headers[0].text, in.headers[1].text); },
     [](CompileInput& in) { in.headers.pop_back(); },
+    // A header that shadows one, from before and from behind.
+    [](CompileInput& in) {
+      in.headers.insert(in.headers.begin(), {"a.h", "int c;"});
+    },
+    [](CompileInput& in) {
+      in.headers.push_back({"a.h", "int c;"});
+    },
     [](CompileInput& in) { in.headers.push_back(in.source), in.source = {}; },
     [](CompileInput& in) { in.name_expressions[1] = "kiln::h"; },
     [](CompileInput& in) { std::swap(in.name_expressions[0], in.name_expressions[1]); },
     [](CompileInput& in) { in.name_expressions = {"kiln::fkiln::g"}; },
     [](CompileInput& in) { in.options[0] = "-DA=2"; },
-    [](CompileInput& in) { std::swap(in.options[0], in.options[1]); },
+    [](CompileInput& in) {
+      in.options = {"-DA=1", "-DA=2"};
+    },
+    [](CompileInput& in) {
+      in.options = {"-DA=2", "-DA=1"};
+    },
+    [](CompileInput& in) {
+      in.options = {"-DA=1", "-UA"};
+    },
+    [](CompileInput& in) {
+      in.options = {"-UA", "-DA=1"};
+    },
     [](CompileInput& in) { in.options = {"-DA=1-std=c++17"}; },
     [](CompileInput& in) { in.options.pop_back(); },
     [](CompileInput& in) { in.options.push_back("kiln::g"), in.name_expressions.pop_back(); },
@@ -64,6 +83,14 @@ TEST(CompileInput, EveryChangeOfEveryFieldChangesTheDigest) {
 TEST(CompileInput, EqualInputsHaveEqualDigests) {
   EXPECT_EQ(sample().request().digest(), sample().request().digest());
   EXPECT_EQ(sample().request(), sample().request());
+}
+
+TEST(CompileInput, OptionsAboutDifferentThingsMayStandInAnyOrder) {
+  CompileInput a = sample();
+  a.options = {"-DA=1", "-DB(x)=x", "-UC", "-std=c++17", "-DAB=1"};
+  CompileInput b = a;
+  std::reverse(b.options.begin(), b.options.end());
+  EXPECT_EQ(a.request(), b.request());
 }
 
 TEST(CompileInput, TheRecordShowsVersionsOfFormatAndAbi) {
