@@ -9,7 +9,7 @@
 namespace kiln {
 
 // Grid: x counts the states (sequence, value head), y the slices of V. Block: 128 threads.
-KILN_KERNEL(128, 4) kda_prefill_lane_rows(KILN_PARAMS(KdaPrefillParams) p) {
+KILN_KERNEL(128, 3) kda_prefill_lane_rows(KILN_PARAMS(KdaPrefillParams) p) {
   using namespace kda_detail;
   const i64 n = block_idx().x / shape::HV;
   const int slice = static_cast<int>(block_idx().y) * kTokenRows;
