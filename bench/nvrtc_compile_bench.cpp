@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Kiln adds to a cold NVRTC compile: the bare NVRTC call on the same text, Kiln's prepare()
-// with an empty cache, and nvcc. Then the bare call for every built-in kernel at its default shape,
-// for a kernel with no text to speak of, and for one that includes all that kda_decode does: what
-// the headers cost.
+// with an empty cache, and nvcc.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -10,7 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
+#include <set>
 
 #include "bench/interleaved.h"
 #include "jit/nvrtc_api.h"
@@ -23,8 +21,6 @@ namespace {
 using namespace kiln;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kArch = "sm_90a";
-
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -36,14 +32,21 @@ T require(Result<T> result) {
   std::exit(1);
 }
 
-// Every implementation of `op` for the arch, at its default shape.
-std::vector<CompileInput> kernel_inputs(const Op& op, const char* arch_name) {
-  const Shape shape = require(parse_arguments(op, {})).shape;
+constexpr int kRounds = 11;
+
+// Every implementation for `arch_name`, of the ops in `wanted` if there are any, at its op's
+// default shape.
+std::vector<CompileInput> kernel_inputs(const char* arch_name,
+                                        const std::set<std::string>& wanted) {
   const Arch arch = require(Arch::parse(arch_name));
   std::vector<CompileInput> inputs;
-  for (const Implementation& implementation : op.implementations) {
-    if (!can_build(implementation, shape, arch)) continue;
-    inputs.push_back(require(make_input(op, implementation, shape, arch)));
+  for (const Op& op : ops()) {
+    if (!wanted.empty() && !wanted.contains(std::string(op.name))) continue;
+    const Shape shape = require(parse_arguments(op, {})).shape;
+    for (const Implementation& implementation : op.implementations) {
+      if (!can_build(implementation, shape, arch)) continue;
+      inputs.push_back(require(make_input(op, implementation, shape, arch)));
+    }
   }
   return inputs;
 }
@@ -125,58 +128,30 @@ double nvcc_ms(const CompileInput& input) {
   return result.exit_code == 0 ? ms_since(start) : std::nan("");
 }
 
-// The same headers, included by a source with nothing else in it.
-CompileInput headers_alone(CompileInput input) {
-  std::istringstream lines(input.source.text);
-  input.source.text.clear();
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("#include")) input.source.text += line + "\n";
-  }
-  input.source.text += "extern \"C\" __global__ void empty() {}\n";
-  input.name_expressions = {"empty"};
-  input.implementation = "an empty kernel, headers of " + input.implementation;
-  return input;
-}
-
-void measure_every_kernel(const NvrtcApi& api, bench::Format format) {
-  std::vector<CompileInput> inputs = {{"empty",
-                                       "an empty kernel",
-                                       {},
-                                       require(Arch::parse(kArch)),
-                                       {"empty.cu", "__global__ void empty() {}"},
-                                       {},
-                                       {"empty"},
-                                       {"-std=c++17"}}};
-  inputs.push_back(headers_alone(kernel_inputs(*require(find_op("kda_decode")), kArch).front()));
-  for (const Op& op : ops()) {
-    for (CompileInput& input : kernel_inputs(op, kArch)) inputs.push_back(std::move(input));
-  }
-  std::vector<bench::Contestant> contestants;
-  for (const CompileInput& input : inputs) {
-    contestants.push_back({input.implementation, [&] { return bare_nvrtc_ms(api, input); }});
-  }
-  bench::print({fmt::format("bare NVRTC call, default shapes, {}", kArch), "ms",
-                "what NVRTC itself takes to start; the goal is at most 150 ms each"},
-               bench::measure_interleaved(contestants, 9), format);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  const CompileInput input = kernel_inputs(*require(find_op("kda_decode")), kArch).front();
+  const bench::Format format = bench::format_of(argc, argv);
+  std::set<std::string> wanted(argv + 1, argv + argc);
+  wanted.erase("--json");
+  const std::vector<CompileInput> inputs = kernel_inputs("sm_90a", wanted);
+  if (inputs.empty()) {
+    fmt::print(stderr, "usage: nvrtc_compile_bench [--json] [OP...]; 'jitctl ops' lists them\n");
+    return 2;
+  }
   Compilers compilers(require(Options::from_environment()).compilers);
-  const auto described = require(compilers.chain(input.arch).front()->describe());
+  const auto described = require(compilers.chain(inputs.front().arch).front()->describe());
   const SharedLibrary library = require(SharedLibrary::open(described.libraries.front()));
   const NvrtcApi api = require(NvrtcApi::load(library));
+  const bool have_nvcc = test::run_process({"/usr/bin/env", "nvcc", "--version"}).exit_code == 0;
   ColdKiln kiln;
-  std::vector<bench::Contestant> contestants = {
-      {"bare NVRTC call", [&] { return bare_nvrtc_ms(api, input); }},
-      {"Kiln, not in the cache, then stored there", [&] { return kiln.compile_ms(input); }}};
-  if (test::run_process({"/usr/bin/env", "nvcc", "--version"}).exit_code == 0) {
-    contestants.push_back({"nvcc -cubin", [&] { return nvcc_ms(input); }});
+  for (const CompileInput& input : inputs) {
+    std::vector<bench::Contestant> contestants = {
+        {"bare NVRTC call", [&] { return bare_nvrtc_ms(api, input); }},
+        {"Kiln, not in the cache, then stored there", [&] { return kiln.compile_ms(input); }}};
+    if (have_nvcc) contestants.push_back({"nvcc -cubin", [&] { return nvcc_ms(input); }});
+    bench::print({"cold compile of " + input.label(), "ms",
+                  "the first row; the goal is a ratio of at most 1.05"},
+                 bench::measure_interleaved(contestants, kRounds), format);
   }
-  bench::print({"cold compile of " + input.label(), "ms",
-                "the first row; the goal is a ratio of at most 1.05"},
-               bench::measure_interleaved(contestants, 21), bench::format_of(argc, argv));
-  measure_every_kernel(api, bench::format_of(argc, argv));
 }

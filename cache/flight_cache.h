@@ -16,6 +16,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <stop_token>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -44,7 +45,9 @@ class FlightCache {
  public:
   using Pointer = std::shared_ptr<const Value>;
   // Runs on the caller's thread, without any lock held. Must not return null. What it throws
-  // becomes an Error: out_of_memory or internal.
+  // becomes an Error: out_of_memory or internal. `stop` is requested once nobody wants the value
+  // any more: neither the caller nor anyone who waits.
+  using StoppableProducer = std::function<Result<Pointer>(const std::stop_token& stop)>;
   using Producer = std::function<Result<Pointer>()>;
   // What a value counts for against `bytes_max`.
   using SizeOf = std::function<std::uint64_t(const Value&)>;
@@ -59,15 +62,18 @@ class FlightCache {
   // Errors: the producer's; internal when a producer asks, on its own thread or through others that
   // wait for each other, for the key that it is producing; out_of_memory.
   Result<Pointer> get(const Key& key, const Producer& produce, FlightOutcome* outcome = nullptr) {
-    if (Pointer value = peek(key)) {
-      if (outcome) *outcome = FlightOutcome::hit;
-      return value;
-    }
-    try {
-      return join_or_produce(key, produce, outcome);
-    } catch (const std::bad_alloc&) {
-      return fail(ErrorCode::out_of_memory, "no memory to wait for or begin a production");
-    }
+    if (Pointer value = peek_hit(key, outcome)) return value;
+    return produce_or_wait(
+        key, [&produce](const std::stop_token&) { return produce(); }, {}, outcome);
+  }
+
+  // get() for a caller who may give up, by requesting `give_up`. Who waits for another's production
+  // then returns at once; who produces returns when the producer does, which is told to stop only
+  // if all who want the value have given up. Errors: also cancelled.
+  Result<Pointer> get_until(const Key& key, const StoppableProducer& produce,
+                            const std::stop_token& give_up, FlightOutcome* outcome = nullptr) {
+    if (Pointer value = peek_hit(key, outcome)) return value;
+    return produce_or_wait(key, produce, give_up, outcome);
   }
 
   // The value if it is there and ready; never waits for a production.
@@ -87,6 +93,12 @@ class FlightCache {
     failures_.erase(key);
     if (Node* node = find(key, std::hash<Key>{}(key))) remove(node);
     garbage = table_.take_unreachable();
+  }
+
+  // How many threads wait for a production of another.
+  std::size_t waiting() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_.size();
   }
 
   // How many values are there.
@@ -121,15 +133,33 @@ class FlightCache {
   // Destroyed after the lock is released, since a value's destructor is code of others.
   using Nodes = std::vector<std::unique_ptr<Node>>;
 
-  // One production under way. Waiters sleep on `done`, not on a condition variable: destroying one
+  // One production under way. Waiters sleep on `news`, not on a condition variable: destroying one
   // in a forked child would wait for threads that exist only in the parent.
   struct Flight {
     explicit Flight(std::thread::id by) : producer(by) {}
     const std::thread::id producer;
     std::optional<Result<Pointer>> result;  // written once, before done
-    std::atomic<int> done{0};
+    std::atomic<bool> done{false};
+    std::atomic<std::uint32_t> news{0};  // changes when it is done, and when a waiter gives up
+    std::atomic<int> wanted_by{1};       // at zero it stays
+    std::stop_source stop;               // requested when nobody wants it
+
+    bool join() {
+      int wanting = wanted_by.load();
+      while (wanting > 0 && !wanted_by.compare_exchange_weak(wanting, wanting + 1)) {
+      }
+      return wanting > 0;
+    }
+    void leave() {
+      if (wanted_by.fetch_sub(1) == 1) stop.request_stop();
+    }
+    void tell() {
+      news.fetch_add(1, std::memory_order_release);
+      news.notify_all();
+    }
   };
   using FlightPointer = std::shared_ptr<Flight>;
+  using GiveUp = std::stop_callback<std::function<void()>>;
 
   struct Failure {
     Error error;
@@ -150,34 +180,75 @@ class FlightCache {
     return node->pointers[lane % kCounts];
   }
 
-  Result<Pointer> join_or_produce(const Key& key, const Producer& produce, FlightOutcome* outcome) {
+  Pointer peek_hit(const Key& key, FlightOutcome* outcome) const {
+    Pointer value = peek(key);
+    if (value && outcome) *outcome = FlightOutcome::hit;
+    return value;
+  }
+
+  Result<Pointer> produce_or_wait(const Key& key, const StoppableProducer& produce,
+                                  const std::stop_token& give_up, FlightOutcome* outcome) {
+    try {
+      return join_or_produce(key, produce, give_up, outcome);
+    } catch (const std::bad_alloc&) {
+      return fail(ErrorCode::out_of_memory, "no memory to wait for or begin a production");
+    }
+  }
+
+  Result<Pointer> join_or_produce(const Key& key, const StoppableProducer& produce,
+                                  const std::stop_token& give_up, FlightOutcome* outcome) {
     const auto say = [&](FlightOutcome what) {
       if (outcome) *outcome = what;
     };
     const std::thread::id self = std::this_thread::get_id();
-    std::unique_lock lock(mutex_);
-    say(FlightOutcome::hit);
-    if (Pointer value = read(key, std::hash<Key>{}(key), 0)) return value;
-    if (const Failure* failure = remembered_failure(key)) return fail(failure->error);
-    const auto under_way = flights_.find(key);
-    if (under_way != flights_.end()) {
+    for (;;) {
+      std::unique_lock lock(mutex_);
+      say(FlightOutcome::hit);
+      if (Pointer value = read(key, std::hash<Key>{}(key), 0)) return value;
+      if (const Failure* failure = remembered_failure(key)) return fail(failure->error);
+      if (give_up.stop_requested()) return given_up();
+      const auto under_way = flights_.find(key);
+      if (under_way == flights_.end()) {
+        const FlightPointer flight = std::make_shared<Flight>(self);
+        flights_.emplace(key, flight);
+        lock.unlock();
+        say(FlightOutcome::produced);
+        const GiveUp leave(give_up, [&flight] { flight->leave(); });
+        flight->result = run(produce, flight->stop.get_token());
+        land(key, *flight);
+        return *flight->result;
+      }
       const FlightPointer flight = under_way->second;
       say(FlightOutcome::waited);
       KILN_TRY(check_no_cycle(*flight, self));
+      // Given up by all who wanted it, it is about to end; then it is this caller's to produce.
+      const bool joined = flight->join();
       waiting_.emplace(self, flight.get());
       lock.unlock();
-      flight->done.wait(0, std::memory_order_acquire);
+      wait(*flight, give_up);
       lock.lock();
       waiting_.erase(self);
-      return *flight->result;
+      if (!flight->done.load(std::memory_order_acquire)) {
+        lock.unlock();
+        if (joined) flight->leave();
+        return given_up();
+      }
+      if (joined) return *flight->result;
     }
-    const FlightPointer flight = std::make_shared<Flight>(self);
-    flights_.emplace(key, flight);
-    lock.unlock();
-    say(FlightOutcome::produced);
-    flight->result = run(produce);
-    land(key, *flight);
-    return *flight->result;
+  }
+
+  static tl::unexpected<Error> given_up() {
+    return fail(ErrorCode::cancelled, "given up while it was being produced");
+  }
+
+  // Until the flight is done or `give_up` is requested.
+  static void wait(Flight& flight, const std::stop_token& give_up) {
+    const GiveUp wake(give_up, [&flight] { flight.tell(); });
+    for (;;) {
+      const std::uint32_t news = flight.news.load(std::memory_order_acquire);
+      if (flight.done.load(std::memory_order_acquire) || give_up.stop_requested()) return;
+      flight.news.wait(news, std::memory_order_acquire);
+    }
   }
 
   // Waiting for a thread that waits, over however many others, for this one would never end.
@@ -194,9 +265,9 @@ class FlightCache {
                 "a producer asked for the very value that it is producing; it must not");
   }
 
-  static Result<Pointer> run(const Producer& produce) {
+  static Result<Pointer> run(const StoppableProducer& produce, const std::stop_token& stop) {
     try {
-      Result<Pointer> result = produce();
+      Result<Pointer> result = produce(stop);
       if (result && !*result) return fail(ErrorCode::internal, "the producer returned no value");
       return result;
     } catch (const std::bad_alloc&) {
@@ -217,14 +288,15 @@ class FlightCache {
       const std::lock_guard lock(mutex_);
       flights_.erase(key);
       if (node) garbage = keep(std::move(node));
-      if (!result) remember(key, result.error());
+      // Who gave up said nothing about the value.
+      if (!result && result.error().code != ErrorCode::cancelled) remember(key, result.error());
     } catch (
         ...) {  // no memory to keep it, or size_of threw: it goes to those who wait, no further
       const std::lock_guard lock(mutex_);
       flights_.erase(key);
     }
-    flight.done.store(1, std::memory_order_release);
-    flight.done.notify_all();
+    flight.done.store(true, std::memory_order_release);
+    flight.tell();
   }
 
   // Null for a value that is larger than the whole cap.

@@ -7,6 +7,7 @@
 // what toolchain() names.
 #pragma once
 
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,13 @@ class Compiler {
   // not know the arch; invalid_argument for what CompileInput::check() refuses.
   virtual Result<Artifact> compile(const CompileInput& input) = 0;
 
+  // compile() for callers who may give up: once `stop` is requested it ends early, if it can. Only
+  // a compile in another process can be ended; others run on. Errors: also cancelled.
+  virtual Result<Artifact> compile_until(const CompileInput& input,
+                                         const std::stop_token& /*stop*/) {
+    return compile(input);
+  }
+
   // Intermediate text of the same compile: `kind` is "ptx" (nvrtc) or "llvm" or "asm" (llvm);
   // hiprtc makes none.
   // Errors: those of compile(); invalid_argument for a kind this compiler does not make.
@@ -47,6 +55,7 @@ class Compiler {
     std::vector<LibraryAttempt> attempts;  // every place tried
     std::vector<std::string> archs;        // what it says it can compile for
     std::vector<std::string> limitations;  // optional functions that are missing, and so on
+    std::string runs_in = "this process";  // or "kiln-worker processes"
   };
   // For `jitctl doctor`; opens the library. On failure `attempts` (if given) is still filled.
   virtual Result<Description> describe(std::vector<LibraryAttempt>* attempts = nullptr) = 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "jit/compiler.h"
+#include "jit/worker/isolation.h"
 
 namespace kiln {
 
@@ -23,11 +24,20 @@ struct CompilerSettings {
   // Variables that change code generation, as found in the environment; part of the toolchain.
   Record nvrtc_environment;
   Record hiprtc_environment;
+
+  Isolation isolation = Isolation::hiprtc;              // KILN_ISOLATION
+  std::optional<std::filesystem::path> worker_program;  // KILN_WORKER
+  int workers_max = 1;                                  // compiles at a time in workers
+  WorkerLimits worker_limits;
+  std::shared_ptr<CrashMemory> crashes;  // null: crashes are forgotten with this process
+  UnlistedArchs unlisted_archs = UnlistedArchs::refused;  // `tried` in a worker alone
 };
+
+class WorkerPool;
 
 class Compilers {
  public:
-  // Opens nothing.
+  // Opens nothing and starts no process.
   explicit Compilers(CompilerSettings settings);
   ~Compilers();
 
@@ -38,7 +48,14 @@ class Compilers {
   // All of them, for `doctor`.
   std::vector<Compiler*> all() const;
 
+  // The workers that compile for this object; null with Isolation::off.
+  const WorkerPool* workers() const { return workers_.get(); }
+
  private:
+  std::unique_ptr<Compiler> isolated(std::unique_ptr<Compiler> compiler, std::string title,
+                                     const CompilerSettings& settings) const;
+
+  std::shared_ptr<WorkerPool> workers_;
   std::unique_ptr<Compiler> nvrtc_;
   std::unique_ptr<Compiler> hiprtc_;
   std::unique_ptr<Compiler> llvm_;

@@ -175,7 +175,8 @@ Result<Artifact> HiprtcCompiler::compile(const CompileInput& input) {
   KILN_TRY(check_family(input.arch));
   const CLocale locale;
   KILN_TRY_ASSIGN(const LoadedHiprtc* hiprtc, loaded());
-  if (const Answer known = knows(*hiprtc, input.arch); !known) {
+  const Answer known = knows(*hiprtc, input.arch);
+  if (!known && settings_.unlisted_archs == UnlistedArchs::refused) {
     return fail(ErrorCode::unavailable, known.reason());
   }
   KILN_TRY(check_current_folder());

@@ -186,21 +186,21 @@ std::optional<Prepared> ArtifactSource::find_on_disk(const Plan& plan, const Com
   return std::nullopt;
 }
 
-Result<Prepared> ArtifactSource::get(const CompileInput& input) {
+Result<Prepared> ArtifactSource::get(const CompileInput& input, const std::stop_token& give_up) {
   KILN_TRY(input.check());
   const Plan known = plan(input);
   FlightOutcome outcome = FlightOutcome::hit;
-  auto prepared = memory_.get(
+  auto prepared = memory_.get_until(
       known.flight_key(),
-      [&]() -> Result<std::shared_ptr<const Prepared>> {
+      [&](const std::stop_token& stop) -> Result<std::shared_ptr<const Prepared>> {
         if (auto found = find_on_disk(known, input)) {
           return std::make_shared<const Prepared>(std::move(*found));
         }
         if (options_.cache_policy == CachePolicy::locked) return fail(miss(known, input));
-        KILN_TRY_ASSIGN(Prepared made, compile(known, input));
+        KILN_TRY_ASSIGN(Prepared made, compile(known, input, stop));
         return std::make_shared<const Prepared>(std::move(made));
       },
-      &outcome);
+      give_up, &outcome);
   if (!prepared) return fail(std::move(prepared).error());
   Prepared result = **prepared;
   if (outcome != FlightOutcome::produced) {
@@ -223,7 +223,8 @@ Result<std::optional<Prepared>> ArtifactSource::find(const CompileInput& input) 
 }
 
 // A compiler that cannot do this, or breaks down over it, makes room for the next one.
-Result<Prepared> ArtifactSource::compile(const Plan& plan, const CompileInput& input) {
+Result<Prepared> ArtifactSource::compile(const Plan& plan, const CompileInput& input,
+                                         const std::stop_token& stop) {
   std::vector<PassedOver> passed_over = plan.absent;
   Error last{ErrorCode::unavailable, {}, {}};
   for (const Candidate& candidate : plan.candidates) {
@@ -232,9 +233,10 @@ Result<Prepared> ArtifactSource::compile(const Plan& plan, const CompileInput& i
       passed_over.push_back({name, can.reason()});
       continue;
     }
-    auto made = compile_with(candidate, input, passed_over);
+    auto made = compile_with(candidate, input, passed_over, stop);
     if (made) return made;
     last = made.error();
+    if (last.code == ErrorCode::cancelled) return made;
     if (!is_no_fault_of_the_source(last)) {
       counting_.add(&Counters::compile_failures);
       return made;
@@ -257,7 +259,8 @@ Result<Prepared> ArtifactSource::compile(const Plan& plan, const CompileInput& i
 // Another process may be compiling the same key: then its result is taken from the store. A lease
 // that cannot be had, or not in time, only means that the work may be done twice.
 Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const CompileInput& input,
-                                              const std::vector<PassedOver>& passed_over) {
+                                              const std::vector<PassedOver>& passed_over,
+                                              const std::stop_token& stop) {
   std::unique_ptr<Lease> lease;
   Store* store = options_.cache_policy == CachePolicy::read_write ? store_or_null() : nullptr;
   if (LeaseFile* leases = store ? store_.leases() : nullptr) {
@@ -274,7 +277,7 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const 
       if (auto found = accept(std::move(lookup), input, Tier::disk)) return std::move(*found);
     }
   }
-  auto artifact = candidate.compiler->compile(input);
+  auto artifact = candidate.compiler->compile_until(input, stop);
   if (options_.dump_folder) {
     const auto dumped = dump_compile(*options_.dump_folder, candidate.compiler->name(),
                                      candidate.record.toolchain, input, artifact);

@@ -32,7 +32,7 @@ class ArtifactSource {
   ArtifactSource& operator=(const ArtifactSource&) = delete;
 
   // From memory or disk, else by compiling. Errors: as Runtime::prepare().
-  Result<Prepared> get(const CompileInput& input);
+  Result<Prepared> get(const CompileInput& input, const std::stop_token& give_up = {});
   // From memory or disk only; nothing when it is in neither.
   Result<std::optional<Prepared>> find(const CompileInput& input);
   // The driver would not load what `prepared`, made for `input`, holds: forget it everywhere.
@@ -63,9 +63,11 @@ class ArtifactSource {
   Plan plan(const CompileInput& input) const;
   std::optional<Prepared> find_on_disk(const Plan& plan, const CompileInput& input);
   std::optional<Prepared> accept(StoreLookup lookup, const CompileInput& input, Tier tier);
-  Result<Prepared> compile(const Plan& plan, const CompileInput& input);
+  Result<Prepared> compile(const Plan& plan, const CompileInput& input,
+                           const std::stop_token& stop);
   Result<Prepared> compile_with(const Candidate& candidate, const CompileInput& input,
-                                const std::vector<PassedOver>& passed_over);
+                                const std::vector<PassedOver>& passed_over,
+                                const std::stop_token& stop);
   std::optional<Error> put(const Candidate& candidate, const CompileInput& input,
                            const Artifact& artifact);
   Error miss(const Plan& plan, const CompileInput& input);

@@ -124,6 +124,7 @@ CompilerSettings compiler_settings() {
   settings.llvm_plugin = path_variable("KILN_LLVM_LIBRARY");
   settings.hiprtc_library = path_variable("KILN_HIPRTC_LIBRARY");
   settings.comgr_library = path_variable("KILN_COMGR_LIBRARY");
+  settings.worker_program = path_variable("KILN_WORKER");
   settings.rocm_folders = rocm_folders();
   for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) {
     if (auto folder = path_variable(name)) settings.cuda_folders.push_back(*folder);
@@ -182,6 +183,11 @@ Result<Options> Options::from_environment() {
   KILN_TRY(read_word<ToolchainPolicy>(
       "KILN_TOOLCHAIN", {{"any", ToolchainPolicy::any}, {"exact", ToolchainPolicy::exact}},
       options.toolchain_policy));
+  KILN_TRY(read_word<Isolation>("KILN_ISOLATION",
+                                {{"off", Isolation::off},
+                                 {"hiprtc", Isolation::hiprtc},
+                                 {"all", Isolation::all}},
+                                options.compilers.isolation));
   KILN_TRY(read_word<LogLevel>("KILN_LOG",
                                {{"debug", LogLevel::debug},
                                 {"info", LogLevel::info},

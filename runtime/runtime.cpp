@@ -5,6 +5,7 @@
 
 #include "cache/flight_cache.h"
 #include "runtime/artifact_source.h"
+#include "runtime/crash_files.h"
 #include "runtime/drivers/drivers.h"
 
 namespace kiln {
@@ -23,11 +24,22 @@ std::string_view name_of(Tier tier) {
   return "unknown";
 }
 
+namespace {
+
+CompilerSettings compiler_settings(const Options& options) {
+  CompilerSettings settings = options.compilers;
+  settings.workers_max = options.jobs;
+  if (!settings.crashes) settings.crashes = open_crash_files(options);
+  return settings;
+}
+
+}  // namespace
+
 class Runtime::Impl {
  public:
   explicit Impl(Options given)
       : options(std::move(given)),
-        compilers(options.compilers),
+        compilers(compiler_settings(options)),
         drivers(options.drivers),
         source(options, compilers, counting),
         kernels({UINT64_MAX, FlightLimits{}.failure_ttl}, [](const Kernel&) { return 1; }) {}
@@ -145,8 +157,8 @@ Result<Selection> Runtime::select(const Op& op, const Shape& shape, const Arch& 
                                                   op.name, shape.text(), arch.name(), reasons));
 }
 
-Result<Prepared> Runtime::prepare(const CompileInput& input) {
-  return impl_->source.get(input);
+Result<Prepared> Runtime::prepare(const CompileInput& input, const std::stop_token& give_up) {
+  return impl_->source.get(input, give_up);
 }
 
 Result<Explanation> Runtime::explain(const CompileInput& input) {

@@ -19,6 +19,7 @@ ExitCode exit_code_of(ErrorCode code) {
     case ErrorCode::cache_failed:
     case ErrorCode::driver_failed:
     case ErrorCode::out_of_memory:
+    case ErrorCode::cancelled:
     case ErrorCode::internal:
       break;
   }

@@ -21,7 +21,19 @@ soak_store_opens() {
   KILN_SOAK_OPENS=10000 "$bin/kiln_cache_tests" --gtest_filter='StoreOpens.*'
 }
 
-sections=(store_kills store_damage store_opens)
+# 1,000 compiles by hipRTC, which is not thread-safe, from 8 threads: none fails, all are the same.
+soak_hiprtc() {
+  KILN_SOAK_COMPILES=1000 KILN_REQUIRE_COMPILERS=hiprtc \
+    "$bin/kiln_jit_tests" --gtest_filter='IsolatedHiprtc.ManyCompilesFromEightThreads'
+}
+
+# Workers that are killed at any moment of their work.
+soak_worker_kills() {
+  KILN_SOAK_KILLS=300 KILN_REQUIRE_COMPILERS=hiprtc \
+    "$bin/kiln_jit_tests" --gtest_filter='IsolatedHiprtc.WorkersKilledAtAnyMoment'
+}
+
+sections=(store_kills store_damage store_opens hiprtc worker_kills)
 
 for section in "${@:-${sections[@]}}"; do
   case " ${sections[*]} " in

@@ -2,6 +2,7 @@
 // Artifact: what a compiler made of a CompileInput.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -57,6 +58,7 @@ struct Artifact {
   std::string note;              // what is not as asked for: "PTX for sm_121: ..."
   std::vector<PassedOver> passed_over;
   double compile_time_ms = 0;
+  std::uint64_t memory_bytes_peak = 0;  // of the worker process that compiled; 0: none did
   std::string log;
 
   // The reproducible part, as stored; and back.

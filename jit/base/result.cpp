@@ -19,6 +19,8 @@ std::string_view name_of(ErrorCode code) {
       return "driver_failed";
     case ErrorCode::out_of_memory:
       return "out_of_memory";
+    case ErrorCode::cancelled:
+      return "cancelled";
     case ErrorCode::internal:
       return "internal";
   }

@@ -17,6 +17,7 @@ enum class ErrorCode {
   cache_failed,   // the cache could not store or read; only prewarm and import report it as failure
   driver_failed,  // a driver call failed, or a binary was rejected
   out_of_memory,
+  cancelled,  // the one who asked gave up
   internal,  // a bug in Kiln
 };
 

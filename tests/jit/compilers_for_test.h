@@ -18,6 +18,7 @@ namespace kiln::test {
 
 inline CompilerSettings settings_from_environment() {
   CompilerSettings settings;
+  settings.isolation = Isolation::off;  // most tests are about the compilers themselves
   if (const char* path = std::getenv("KILN_NVRTC_LIBRARY")) settings.nvrtc_library = path;
   if (const char* path = std::getenv("KILN_LLVM_LIBRARY")) settings.llvm_plugin = path;
   if (const char* path = std::getenv("KILN_HIPRTC_LIBRARY")) settings.hiprtc_library = path;

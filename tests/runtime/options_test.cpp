@@ -91,6 +91,18 @@ TEST(Options, WordsAreReadAndRefused) {
     EXPECT_EQ(Options::from_environment()->cache_policy, CachePolicy::locked);
     EXPECT_EQ(Options::from_environment()->toolchain_policy, ToolchainPolicy::exact);
   }
+  {
+    const Variable isolation("KILN_ISOLATION", "all");
+    const Variable worker("KILN_WORKER", "/a/worker");
+    EXPECT_EQ(Options::from_environment()->compilers.isolation, Isolation::all);
+    EXPECT_EQ(Options::from_environment()->compilers.worker_program, "/a/worker");
+  }
+  EXPECT_EQ(Options::from_environment()->compilers.isolation, Isolation::hiprtc);
+  {
+    const Variable isolation("KILN_ISOLATION", "on");
+    EXPECT_EQ(Options::from_environment().error().message,
+              "KILN_ISOLATION='on': accepted: off, hiprtc, all");
+  }
   const Variable policy("KILN_CACHE_POLICY", "Locked");
   const auto options = Options::from_environment();
   ASSERT_FALSE(options);

@@ -12,6 +12,8 @@ Jitctl::Jitctl() {
               {"KILN_CACHE_SIZE", ""},
               {"KILN_TOOLCHAIN", ""},
               {"KILN_JOBS", ""},
+              {"KILN_ISOLATION", ""},
+              {"KILN_WORKER", ""},
               {"KILN_LOG", ""}};
 }
 

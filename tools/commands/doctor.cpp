@@ -71,6 +71,7 @@ Json check_compiler(Compiler& compiler, bool print) {
   object["found_by"] = described->found_by;
   object["archs"] = described->archs;
   object["limitations"] = described->limitations;
+  object["runs_in"] = described->runs_in;
   object["attempts"] = to_json(described->attempts);
   if (print) {
     fmt::print("  {:<13} {}\n    found by    {}\n", compiler.name(), described->version,
@@ -78,6 +79,7 @@ Json check_compiler(Compiler& compiler, bool print) {
     for (const std::string& library : described->libraries)
       fmt::print("    library     {}\n", library);
     fmt::print("    archs       {}\n", fmt::join(described->archs, " "));
+    fmt::print("    runs in     {}\n", described->runs_in);
     for (const std::string& limit : described->limitations)
       fmt::print("    without     {}\n", limit);
     print_attempts(described->attempts);

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // jitctl prewarm: compile what a model or an op needs into the cache, or check that it is there.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <map>
+#include <numeric>
 #include <thread>
 
 #include "cache/store.h"
+#include "jit/worker/process_memory.h"
 #include "tools/command.h"
 #include "tools/explanation.h"
+#include "tools/job_limit.h"
 #include "tools/line_printer.h"
 #include "tools/models/model_config.h"
 #include "tools/request.h"
@@ -50,6 +54,7 @@ struct Outcome {
   Error error;
   double compile_time_ms = 0;
   std::optional<Explanation> why_missing;
+  std::uint64_t memory_bytes = 0;  // of the worker that compiled; 0: none did
 };
 
 constexpr const char* word_of(Outcome::Kind kind) {
@@ -169,6 +174,7 @@ Outcome prepare_one(Runtime& runtime, const PrewarmWords& words, const Item& ite
   outcome.kind =
       prepared->tier == Tier::compiled ? Outcome::Kind::compiled : Outcome::Kind::present;
   outcome.compile_time_ms = prepared->artifact->compile_time_ms;
+  outcome.memory_bytes = prepared->artifact->memory_bytes_peak;
   if (prepared->store_error) {  // storing is what prewarm is for
     outcome.kind = Outcome::Kind::failed;
     outcome.error = *prepared->store_error;
@@ -176,15 +182,52 @@ Outcome prepare_one(Runtime& runtime, const PrewarmWords& words, const Item& ite
   return outcome;
 }
 
+// Threads of this process share its memory, so what one compile takes is their part of what came
+// upon it.
+class OwnMemory {
+ public:
+  OwnMemory() : before_bytes_(peak_bytes()) {}
+  std::uint64_t of_one(int at_once) const {
+    return (peak_bytes() - before_bytes_) / static_cast<std::uint64_t>(std::max(1, at_once));
+  }
+
+ private:
+  static std::uint64_t peak_bytes() {
+    const auto memory = memory_of(getpid());
+    return memory ? memory->peak_bytes : 0;
+  }
+  const std::uint64_t before_bytes_;
+};
+
+// The indices of the items, those that probably take longest first, so that no job is left alone
+// with one of them in the end: by their entry points, then by the text that they are made of.
+std::vector<std::size_t> longest_first(const std::vector<Item>& items) {
+  std::vector<std::size_t> order(items.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto effort = [&](std::size_t i) {
+    const CompileInput& input = items[i].input;
+    return std::pair(input.name_expressions.size(), input.source.text.size());
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return effort(a) > effort(b); });
+  return order;
+}
+
 std::vector<Outcome> prepare_all(Runtime& runtime, const PrewarmWords& words, const Work& work,
-                                 int jobs, LinePrinter& printer) {
+                                 JobLimit& limit, LinePrinter& printer) {
+  const OwnMemory own_memory;
+  const std::vector<std::size_t> order = longest_first(work.items);
   std::vector<Outcome> outcomes(work.items.size());
   std::atomic<std::size_t> next{0};
   std::atomic<std::size_t> done{0};
   const auto serve = [&] {
-    for (std::size_t i = next++; i < work.items.size(); i = next++) {
+    for (std::size_t turn = next++; turn < order.size(); turn = next++) {
+      const std::size_t i = order[turn];
+      limit.enter();
       outcomes[i] = prepare_one(runtime, words, work.items[i]);
       const Outcome& outcome = outcomes[i];
+      const bool here = outcome.kind == Outcome::Kind::compiled && outcome.memory_bytes == 0;
+      limit.leave(here ? own_memory.of_one(limit.seen().most_at_once) : outcome.memory_bytes);
       const std::string time = outcome.kind == Outcome::Kind::compiled
                                    ? fmt::format(" in {:.0f} ms", outcome.compile_time_ms)
                                    : "";
@@ -194,7 +237,7 @@ std::vector<Outcome> prepare_all(Runtime& runtime, const PrewarmWords& words, co
   };
   std::vector<std::thread> threads;
   const std::size_t count =
-      std::min<std::size_t>(static_cast<std::size_t>(jobs), work.items.size());
+      std::min<std::size_t>(static_cast<std::size_t>(limit.jobs_max()), work.items.size());
   for (std::size_t i = 1; i < count; ++i) threads.emplace_back(serve);
   serve();
   for (std::thread& thread : threads) thread.join();
@@ -220,7 +263,8 @@ void print_notes(const Work& work) {
   }
 }
 
-void print_summary(const Work& work, const std::vector<Outcome>& outcomes, const Counters& counts) {
+void print_summary(const Work& work, const std::vector<Outcome>& outcomes, const Counters& counts,
+                   const JobLimit::Seen& jobs) {
   std::map<std::string, int> totals;
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const Outcome& outcome = outcomes[i];
@@ -232,7 +276,10 @@ void print_summary(const Work& work, const std::vector<Outcome>& outcomes, const
   print_notes(work);
   fmt::print("{} kernels:", outcomes.size());
   for (const auto& [word, count] : totals) fmt::print(" {} {},", count, word);
-  fmt::print(" {} compiles by this process\n", counts.compiles);
+  fmt::print(" {} compiles by this process, up to {} at a time", counts.compiles,
+             jobs.most_at_once);
+  if (jobs.memory_bytes_max) fmt::print(", {} MiB each", jobs.memory_bytes_max >> 20);
+  fmt::print("\n");
 }
 
 Json to_json(const Work& work, const std::vector<Outcome>& outcomes) {
@@ -286,23 +333,28 @@ ExitCode prewarm(Session& session, const PrewarmWords& words) {
     return session.fail(checked.error());
   }
   if (words.check) options->cache_policy = CachePolicy::locked;
-  const int jobs = words.jobs > 0 ? words.jobs : options->jobs;
+  if (words.jobs > 0) options->jobs = words.jobs;
   KILN_CLI_TRY_ASSIGN(Runtime* const runtime, session, session.runtime());
   KILN_CLI_TRY_ASSIGN(const Work work, session, plan_work(words, runtime->compilers()));
   if (words.dry_run) return dry_run(session, work);
   if (const auto store = session.store(); !store && !words.check)
     return session.fail(store.error());
   std::vector<Outcome> outcomes;
+  JobLimit limit(options->jobs, free_memory_bytes);
   {
     LinePrinter printer(session.json ? Progress::silent : Progress::shown);
-    outcomes = prepare_all(*runtime, words, work, jobs, printer);
+    outcomes = prepare_all(*runtime, words, work, limit, printer);
   }
   if (words.seal && !words.check) {
     KILN_CLI_TRY_ASSIGN(Store* const store, session, session.store());
     if (const auto sealed = store->seal(); !sealed) return session.fail(sealed.error());
   }
-  if (!session.json) print_summary(work, outcomes, runtime->counters());
-  return session.finish(to_json(work, outcomes), exit_code_of(work, outcomes));
+  if (!session.json) print_summary(work, outcomes, runtime->counters(), limit.seen());
+  Json result = to_json(work, outcomes);
+  result["jobs"] = {{"asked", options->jobs},
+                    {"most_at_once", limit.seen().most_at_once},
+                    {"memory_bytes_max", limit.seen().memory_bytes_max}};
+  return session.finish(std::move(result), exit_code_of(work, outcomes));
 }
 
 }  // namespace

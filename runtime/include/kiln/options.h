@@ -45,7 +45,11 @@ struct Options {
   //   KILN_CACHE_LAYERS   folders of read-only caches, absolute, separated by ':'; asked in order
   //   KILN_CACHE_SIZE     bytes, or with K, M, G; default 2G
   //   KILN_TOOLCHAIN      any | exact
-  //   KILN_JOBS           compiles at a time in prewarm; default: the cores this process may use
+  //   KILN_JOBS           compiles at a time in prewarm, and in kiln-worker processes; default: the
+  //                       cores this process may use
+  //   KILN_ISOLATION      hiprtc (the default: hipRTC compiles in kiln-worker processes) | all
+  //                       (every compiler does) | off
+  //   KILN_WORKER         the kiln-worker program; default: the one beside the library
   //   KILN_LOG            debug | info | warning | off
   //   KILN_NVRTC_LIBRARY, KILN_HIPRTC_LIBRARY, KILN_COMGR_LIBRARY, KILN_LLVM_LIBRARY,
   //   KILN_CUDA_LIBRARY, KILN_HIP_LIBRARY

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,8 +65,9 @@ class Runtime {
   // Makes sure that the artifact for exactly `input` exists: memory, store, layers, else compile.
   // Loads nothing, so it works for archs that this machine cannot run.
   // Errors: cache_miss under policy `locked`, naming the nearest stored entry and the fields that
-  // differ; unavailable when no compiler here can do the arch; compile_failed.
-  Result<Prepared> prepare(const CompileInput& input);
+  // differ; unavailable when no compiler here can do the arch; compile_failed; cancelled once
+  // `give_up` is requested: a compile in a kiln-worker is then ended, unless others wait for it.
+  Result<Prepared> prepare(const CompileInput& input, const std::stop_token& give_up = {});
 
   // Whether prepare() would find `input` without compiling, and where; if not, the stored entry
   // most like it. Compiles and loads nothing and counts nothing. (An entry that fails its check is
