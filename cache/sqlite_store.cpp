@@ -28,6 +28,11 @@ SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.pa
 FROM entry e LEFT JOIN content c ON c.id = e.id
 WHERE e.id = ?1
 )sql";
+constexpr const char* kNextAfter = R"sql(
+SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
+FROM entry e LEFT JOIN content c ON c.id = e.id
+WHERE e.id > ?1 ORDER BY e.id LIMIT 1
+)sql";
 constexpr const char* kNewestOfRequest = R"sql(
 SELECT id FROM entry WHERE request = ?1 ORDER BY created_us DESC, id DESC
 )sql";
@@ -85,7 +90,7 @@ Result<OpenMode> mode_for(const std::filesystem::path& file, StoreAccess access)
 
 }  // namespace
 
-struct SqliteStore::StoredEntry {
+struct SqliteStore::UncheckedEntry {
   std::int64_t id = 0;
   Key key;
   StoreEntry entry;
@@ -122,7 +127,7 @@ SqliteStore::SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenM
       fork_(fork_hooks()) {}
 
 StoreLookup SqliteStore::find(const Key& key, std::string_view record) {
-  std::optional<StoredEntry> stored;
+  std::optional<UncheckedEntry> stored;
   std::string lost;
   const Result<void> read_it = run([&]() -> Result<void> {
     Query query(*database_, kFind);
@@ -159,7 +164,7 @@ StoreLookup SqliteStore::find_newest(const Digest& request, const Record& reques
   if (!listed) return failed(listed.error());
   StoreLookup answer;
   for (const std::int64_t id : newest_first) {
-    std::optional<StoredEntry> stored;
+    std::optional<UncheckedEntry> stored;
     const Result<void> read_it = run([&]() -> Result<void> {
       Query query(*database_, kFindId);
       query.bind(id);
@@ -179,10 +184,10 @@ StoreLookup SqliteStore::find_newest(const Digest& request, const Record& reques
   return answer;
 }
 
-Result<std::optional<SqliteStore::StoredEntry>> SqliteStore::read(Query& query) {
+Result<std::optional<SqliteStore::UncheckedEntry>> SqliteStore::read(Query& query) {
   KILN_TRY_ASSIGN(const bool found, query.next());
   if (!found) return std::nullopt;
-  StoredEntry stored;
+  UncheckedEntry stored;
   stored.id = query.integer(0);
   stored.key = {digest_from(query.blob(1)), digest_from(query.blob(2))};
   stored.entry.label = query.text(3);
@@ -193,7 +198,32 @@ Result<std::optional<SqliteStore::StoredEntry>> SqliteStore::read(Query& query) 
   return stored;
 }
 
-StoreLookup SqliteStore::serve(StoredEntry stored) {
+Result<std::optional<ExaminedEntry>> SqliteStore::walk(std::int64_t after_id) {
+  KILN_TRY_ASSIGN(const auto lock, enter());
+  Query query(*database_, kNextAfter);
+  query.bind(after_id);
+  return inspect(query);
+}
+
+Result<std::optional<ExaminedEntry>> SqliteStore::look(const Key& key) {
+  KILN_TRY_ASSIGN(const auto lock, enter());
+  Query query(*database_, kFind);
+  query.bind(key.request.bytes).bind(key.toolchain.bytes);
+  return inspect(query);
+}
+
+Result<std::optional<ExaminedEntry>> SqliteStore::inspect(Query& query) {
+  KILN_TRY_ASSIGN(std::optional<UncheckedEntry> read_entry, read(query));
+  if (!read_entry) return std::nullopt;
+  ExaminedEntry stored;
+  stored.id = read_entry->id;
+  stored.key = read_entry->key;
+  if (!read_entry->is_intact()) stored.damage = "its checksum does not match";
+  stored.entry = std::move(read_entry->entry);
+  return stored;
+}
+
+StoreLookup SqliteStore::serve(UncheckedEntry stored) {
   if (mode_ == OpenMode::read_write) {
     const std::lock_guard lock(mutex_);
     if (database_) pending_.last_used_us[stored.id] = next_use_us();

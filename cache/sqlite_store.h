@@ -31,7 +31,8 @@ class SqliteStore final : public Store {
   StoreLookup find_newest(const Digest& request, const Record& request_record) override;
   Result<void> put(const Key& key, const StoreEntry& entry) override;
   Result<void> quarantine(const Key& key, std::string_view reason) override;
-  Result<std::vector<StoreRow>> list(const StoreFilter& filter) override;
+  Result<std::optional<ExaminedEntry>> walk(std::int64_t after_id) override;
+  Result<std::optional<ExaminedEntry>> look(const Key& key) override;
   Result<StorePage> page(const StoreFilter& filter, const StoreCursor& after) override;
   Result<std::vector<StoreRow>> near_label(std::string_view label, std::int64_t count) override;
   Result<StoreTotals> totals() override;
@@ -45,7 +46,7 @@ class SqliteStore final : public Store {
 
  private:
   // An entry as read, not yet checked.
-  struct StoredEntry;
+  struct UncheckedEntry;
 
   // What hits leave to be written, and when.
   struct Pending {
@@ -86,8 +87,10 @@ class SqliteStore final : public Store {
   Result<GarbageReport> collect_batch(std::uint64_t size_bytes_max);
   Result<void> shrink_file(GarbageReport& report, const GarbageProgress& progress);
 
-  Result<std::optional<StoredEntry>> read(Query& query);
-  StoreLookup serve(StoredEntry stored);                         // takes the lock
+  Result<std::optional<UncheckedEntry>> read(Query& query);
+  // Reads the entry of `query` for walk() and look().
+  Result<std::optional<ExaminedEntry>> inspect(Query& query);
+  StoreLookup serve(UncheckedEntry stored);                      // takes the lock
   StoreLookup reject(std::int64_t id, std::string_view reason);  // takes the lock
 
   // The time, but later than that of any use so far: a clock that was set back must not make what

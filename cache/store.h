@@ -65,6 +65,14 @@ struct StoreRow {
   std::int64_t last_used_s = 0;  // refreshed in batches
 };
 
+// One entry as it lies in a store, for those who look at all of them.
+struct ExaminedEntry {
+  std::int64_t id = 0;  // its place in the walk; in no other store
+  Key key;
+  StoreEntry entry;
+  std::string damage;  // why it would be rejected; empty: it is intact
+};
+
 struct StoreFilter {
   std::string label_contains;          // empty: all
   std::optional<Digest> request;       // only entries of this request
@@ -143,7 +151,14 @@ class Store {
   // and counts it as rejected. No such entry is no error.
   virtual Result<void> quarantine(const Key& key, std::string_view reason) = 0;
 
-  virtual Result<std::vector<StoreRow>> list(const StoreFilter& filter) = 0;
+  // The first entry after place `after_id` in the walk over all (0: from the start), or nothing.
+  // A look: it counts as no use and removes nothing, whatever it finds.
+  virtual Result<std::optional<ExaminedEntry>> walk(std::int64_t after_id) = 0;
+  // The entry of one key in the same way.
+  virtual Result<std::optional<ExaminedEntry>> look(const Key& key) = 0;
+
+  // All of them, page by page.
+  Result<std::vector<StoreRow>> list(const StoreFilter& filter);
   // The first rows after `after`: as many as `filter.limit`, and at most a few hundred at a time,
   // so that the first ones of a million come at once.
   virtual Result<StorePage> page(const StoreFilter& filter, const StoreCursor& after) = 0;

@@ -114,7 +114,7 @@ Result<StorePage> SqliteStore::page(const StoreFilter& filter, const StoreCursor
   return page;
 }
 
-Result<std::vector<StoreRow>> SqliteStore::list(const StoreFilter& filter) {
+Result<std::vector<StoreRow>> Store::list(const StoreFilter& filter) {
   std::vector<StoreRow> rows;
   StoreFilter rest = filter;
   for (std::optional<StoreCursor> after = StoreCursor{}; after && rest.limit != 0;) {

@@ -82,6 +82,13 @@ Result<std::vector<std::filesystem::path>> layer_folders() {
   return layers;
 }
 
+std::optional<std::filesystem::path> config_file(const char* name, const char* default_name) {
+  if (auto file = path_variable(name)) return file;
+  if (auto folder = path_variable("XDG_CONFIG_HOME")) return *folder / "kiln" / default_name;
+  if (auto home = path_variable("HOME")) return *home / ".config" / "kiln" / default_name;
+  return std::nullopt;
+}
+
 std::vector<std::filesystem::path> rocm_folders() {
   std::vector<std::filesystem::path> folders;
   if (auto folder = path_variable("ROCM_PATH")) folders.push_back(*folder);
@@ -171,6 +178,8 @@ Result<Options> Options::from_environment() {
   Options options;
   options.cache_folder = default_cache_folder();
   KILN_TRY_ASSIGN(options.cache_layers, layer_folders());
+  options.trusted_keys_file = config_file("KILN_TRUSTED_KEYS", "trusted_keys");
+  options.signing_key_file = config_file("KILN_SIGNING_KEY", "signing_key");
   options.compilers = compiler_settings();
   options.drivers = driver_settings();
   options.jobs = usable_cores();
@@ -183,11 +192,10 @@ Result<Options> Options::from_environment() {
   KILN_TRY(read_word<ToolchainPolicy>(
       "KILN_TOOLCHAIN", {{"any", ToolchainPolicy::any}, {"exact", ToolchainPolicy::exact}},
       options.toolchain_policy));
-  KILN_TRY(read_word<Isolation>("KILN_ISOLATION",
-                                {{"off", Isolation::off},
-                                 {"hiprtc", Isolation::hiprtc},
-                                 {"all", Isolation::all}},
-                                options.compilers.isolation));
+  KILN_TRY(read_word<Isolation>(
+      "KILN_ISOLATION",
+      {{"off", Isolation::off}, {"hiprtc", Isolation::hiprtc}, {"all", Isolation::all}},
+      options.compilers.isolation));
   KILN_TRY(read_word<LogLevel>("KILN_LOG",
                                {{"debug", LogLevel::debug},
                                 {"info", LogLevel::info},

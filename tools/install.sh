@@ -4,11 +4,13 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libexpected-dev libsqlite3-dev libxxhash-dev
-  libsodium-dev libboost-context-dev libcli11-dev nlohmann-json3-dev libdlpack-dev libgtest-dev)
+  libsodium-dev libzstd-dev libboost-context-dev libcli11-dev nlohmann-json3-dev libdlpack-dev
+  libgtest-dev)
 
 # For gfx*: hipRTC, comgr and their headers. For kernels in a debugger: gdb. Kiln builds and runs
 # without, so a machine whose archive lacks them goes on, and the tests that need them are skipped.
-optional=(libamdhip64-dev gdb)
+# clang and its libFuzzer are for tools/soak.sh alone.
+optional=(libamdhip64-dev gdb clang-19 libclang-rt-19-dev)
 # For tools/fetch_nvrtc.sh; without it, the tests of other NVRTC versions are skipped.
 python3 -m pip --version >/dev/null 2>&1 || optional+=(python3-pip)
 

@@ -34,6 +34,12 @@ constexpr Subcommand kSubcommands[] = {
      add_explain},
     {"stats", "Totals of the disk cache, over all processes", add_stats},
     {"gc", "Evict down to the cap, give the space back; make a read-only layer", add_gc},
+    {"verify", "Check every stored kernel: checksum, record and code", add_verify},
+    {"audit", "Compile stored kernels again and compare them byte by byte", add_audit},
+    {"export", "Write stored kernels into a signed bundle", add_export},
+    {"import", "Take the kernels of a bundle into the cache", add_import},
+    {"merge", "Several bundles into one", add_merge},
+    {"key", "Keys to sign bundles with, and keys to trust", add_key},
 };
 
 // CLI11 reports an unknown subcommand as a stray argument; name the nearest one instead.

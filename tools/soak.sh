@@ -33,7 +33,48 @@ soak_worker_kills() {
     "$bin/kiln_jit_tests" --gtest_filter='IsolatedHiprtc.WorkersKilledAtAnyMoment'
 }
 
-sections=(store_kills store_damage store_opens hiprtc worker_kills)
+# A clang that has libFuzzer and knows the levels of x86-64 (Debian's 14 does not).
+fuzzing_clang() {
+  local name
+  for name in clang++-22 clang++-21 clang++-20 clang++-19 clang++; do
+    if printf '%s\n' 'extern "C" int LLVMFuzzerTestOneInput(const char*, long) {' \
+      'return __builtin_cpu_supports("x86-64-v2") ? 0 : -1; }' |
+      "$name" -fsanitize=fuzzer -x c++ - -o /dev/null 2>/dev/null; then
+      echo "$name"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# KILN_FUZZ_RUNS inputs, by default a million, for each reader of what others wrote, under
+# AddressSanitizer and UBSan: by libFuzzer where clang has it, else by the tests' own mutator.
+soak_fuzz() {
+  local runs=${KILN_FUZZ_RUNS:-1000000} target corpus clang
+  local cmake=(cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=-O1 -g1"
+    "-DKILN_SANITIZE=address,undefined" -DKILN_BUILD_LLVM=OFF -DKILN_BUILD_TOOLS=OFF
+    -DKILN_BUILD_BENCH=OFF -DKILN_TEST_BOXES=fuzz)
+  if clang=$(fuzzing_clang); then
+    "${cmake[@]}" -B build/fuzz -DCMAKE_CXX_COMPILER="$clang" -DKILN_FUZZER=ON >/dev/null
+    cmake --build build/fuzz --target kiln_fuzzer
+    for target in bundle record request; do
+      corpus=build/fuzz/corpus/$target
+      mkdir -p "$corpus"
+      KILN_FUZZ_TARGET=$target KILN_FUZZ_SEEDS=$corpus build/fuzz/bin/kiln_fuzzer -runs=0 \
+        "$corpus" 2>/dev/null
+      KILN_FUZZ_TARGET=$target build/fuzz/bin/kiln_fuzzer -runs="$runs" -max_len=4096 \
+        -rss_limit_mb=2048 -timeout=10 -artifact_prefix=build/fuzz/ -verbosity=0 -print_funcs=0 \
+        -print_final_stats=1 "$corpus"
+      echo "fuzz $target: $runs inputs, clean"
+    done
+  else
+    "${cmake[@]}" -B build/fuzz-tests >/dev/null
+    cmake --build build/fuzz-tests --target kiln_fuzz_tests
+    KILN_FUZZ_RUNS=$runs build/fuzz-tests/bin/kiln_fuzz_tests
+  fi
+}
+
+sections=(store_kills store_damage store_opens hiprtc worker_kills fuzz)
 
 for section in "${@:-${sections[@]}}"; do
   case " ${sections[*]} " in

@@ -26,6 +26,9 @@ struct KeyRecord {
     record.add_all("toolchain", toolchain);
     return record;
   }
+  // The halves again. Errors: cache_failed, when `text` is not, byte for byte, the text of a joined
+  // record.
+  static Result<KeyRecord> split(std::string_view text);
 };
 
 }  // namespace kiln

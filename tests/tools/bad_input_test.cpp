@@ -73,6 +73,18 @@ const std::vector<BadInput> kBadInputs = {
     {"emit_other_compiler", {"compile", "kda_decode", "--emit", "ptx"}, 2, {"ptx"}},
     {"show_no_key", {"show", "xyz"}, 2, {"xyz", "jitctl ls"}},
     {"show_unknown_key", {"show", "abcdef"}, 2, {"abcdef", "jitctl ls"}},
+    {"export_nothing", {"export", "none.kbundle", "--unsigned"}, 1, {"holds no kernel"}},
+    {"export_no_key", {"export", "none.kbundle"}, 1, {"signing_key", "jitctl key new"}},
+    {"export_both_ways", {"export", "x", "--unsigned", "--key", "k"}, 2, {"--key"}},
+    {"import_absent", {"import", "none.kbundle"}, 1, {"none.kbundle", "No such file"}},
+    {"import_no_bundle", {"import", KILN_JITCTL}, 1, {"no bundle of Kiln's"}},
+    {"import_folder", {"import", "."}, 1, {"not a regular file"}},
+    {"merge_one", {"merge", "a", "-o", "b"}, 2, {"FILE"}},
+    {"merge_absent", {"merge", "a", "b", "-o", "c", "--unsigned"}, 1, {"'a'", "No such file"}},
+    {"key_trust_no_key", {"key", "trust", "abc"}, 2, {"'abc'", "ed25519:"}},
+    {"key_no_action", {"key"}, 2, {"jitctl key --help"}},
+    {"verify_no_layer", {"verify", "--layer", "none"}, 1, {"none"}},
+    {"audit_both", {"audit", "--all", "--sample", "3"}, 2, {"--all"}},
 };
 
 INSTANTIATE_TEST_SUITE_P(Commands, BadInputTest, testing::ValuesIn(kBadInputs),

@@ -42,9 +42,13 @@ struct Options {
   //   KILN_CACHE_DIR      folder of the writable cache; default $XDG_CACHE_HOME/kiln or
   //                       ~/.cache/kiln; with no home, no disk cache
   //   KILN_CACHE_POLICY   read_write | read_only | locked | off
-  //   KILN_CACHE_LAYERS   folders of read-only caches, absolute, separated by ':'; asked in order
+  //   KILN_CACHE_LAYERS   read-only caches: folders, or bundles signed by a trusted key; absolute
+  //                       paths, separated by ':'; asked in order
   //   KILN_CACHE_SIZE     bytes, or with K, M, G; default 2G
   //   KILN_TOOLCHAIN      any | exact
+  //   KILN_TRUSTED_KEYS   the list of keys whose bundles are accepted; default
+  //                       $XDG_CONFIG_HOME/kiln/trusted_keys or ~/.config/kiln/trusted_keys
+  //   KILN_SIGNING_KEY    the key that bundles are signed with; default signing_key beside that
   //   KILN_JOBS           compiles at a time in prewarm, and in kiln-worker processes; default: the
   //                       cores this process may use
   //   KILN_ISOLATION      hiprtc (the default: hipRTC compiles in kiln-worker processes) | all
@@ -67,6 +71,8 @@ struct Options {
   CachePolicy cache_policy = CachePolicy::read_write;
   std::uint64_t cache_size_bytes_max = std::uint64_t{2} << 30;
   ToolchainPolicy toolchain_policy = ToolchainPolicy::any;
+  std::optional<std::filesystem::path> trusted_keys_file;  // none: nobody is trusted
+  std::optional<std::filesystem::path> signing_key_file;   // need not exist
   int jobs = 1;
   // How long another process may hold a key's lease before this one compiles as well.
   int lease_wait_ms_max = 60'000;
