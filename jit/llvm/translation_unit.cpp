@@ -8,6 +8,7 @@
 #include <llvm/IR/DiagnosticHandler.h>
 #include <llvm/IR/DiagnosticInfo.h>
 #include <llvm/IR/DiagnosticPrinter.h>
+#include <llvm/TargetParser/TargetParser.h>
 
 #include <iterator>
 #include <string_view>
@@ -72,7 +73,12 @@ Result<void> check_target_id(const KilnLlvmTarget& target) {
   }
   const llvm::Triple triple("amdgcn-amd-amdhsa");
   llvm::StringMap<bool> features;
-  if (clang::parseTargetID(triple, id, &features)) return {};
+  if (clang::parseTargetID(triple, id, &features)) {
+    // LLVM ends the process over an instruction that a chip lacks, such as a shuffle before gfx8.
+    if (llvm::AMDGPU::getIsaVersion(view(target.cpu)).Major >= 9) return {};
+    return fail(ErrorCode::unavailable,
+                fmt::format("the kernels need gfx900 or later, and this is {}", id));
+  }
   const bool knows_processor =
       clang::parseTargetID(triple, view(target.cpu), &features).has_value();
   return fail(

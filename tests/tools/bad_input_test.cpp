@@ -64,7 +64,7 @@ const std::vector<BadInput> kBadInputs = {
     {"arch_unknown", {"which", "kda_decode", "--arch", "hopper"}, 2, {"hopper", "sm_90a"}},
     {"arch_suffix", {"which", "kda_decode", "--arch", "sm_80a"}, 2, {"sm_80a", "sm_90"}},
     {"arch_empty", {"prewarm", "kda_decode", "--arch", ""}, 2, {"--arch"}},
-    {"arch_no_compiler", {"prewarm", "kda_decode", "--arch", "sm_999"}, 4, {"sm_999"}},
+    {"arch_no_compiler", {"prewarm", "kda_decode", "--arch", "gfx9999"}, 4, {"gfx9999"}},
     {"arch_no_driver", {"run", "kda_decode", "--arch", "gfx90a"}, 4, {"HIP"}},
     {"tp_range", {"prewarm", "--config", model_config(), "--tp", "0"}, 2, {"--tp"}},
     {"tp_heads", {"prewarm", "--config", model_config(), "--tp", "5"}, 2, {"num_heads", "--tp 5"}},

@@ -33,6 +33,7 @@ std::string all_sources(const CompileInput& input) {
 Result<std::string> emit_text(const Runtime& runtime, const CompileInput& input,
                               std::string_view kind) {
   std::string reasons;
+  ErrorCode code = ErrorCode::unavailable;  // unless a compiler that has the arch lacks `kind`
   for (Compiler* compiler : runtime.compilers().chain(input.arch)) {
     if (const Answer can = compiler->can_compile(input.arch); !can) {
       reasons += (reasons.empty() ? "" : "; ") + can.reason();
@@ -40,10 +41,10 @@ Result<std::string> emit_text(const Runtime& runtime, const CompileInput& input,
     }
     auto text = compiler->emit(input, kind);
     if (text || text.error().code != ErrorCode::invalid_argument) return text;
+    code = ErrorCode::invalid_argument;
     reasons += (reasons.empty() ? "" : "; ") + text.error().message;
   }
-  return fail(ErrorCode::unavailable,
-              fmt::format("cannot make {} of {}: {}", kind, input.label(), reasons));
+  return fail(code, fmt::format("cannot make {} of {}: {}", kind, input.label(), reasons));
 }
 
 Result<void> write_output(const std::string& file, std::string_view text) {
