@@ -15,11 +15,12 @@
 #include "jit/base/answer.h"
 #include "jit/base/artifact.h"
 #include "jit/base/compile_input.h"
+#include "jit/base/export.h"
 #include "jit/base/library_search.h"
 
 namespace kiln {
 
-class Compiler {
+class KILN_API Compiler {
  public:
   virtual ~Compiler() = default;
 

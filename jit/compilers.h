@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "jit/base/export.h"
 #include "jit/compiler.h"
 #include "jit/worker/isolation.h"
 
@@ -35,7 +36,7 @@ struct CompilerSettings {
 
 class WorkerPool;
 
-class Compilers {
+class KILN_API Compilers {
  public:
   // Opens nothing and starts no process.
   explicit Compilers(CompilerSettings settings);

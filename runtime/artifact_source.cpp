@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 
 #include "jit/compile_dump.h"
+#include "runtime/emit.h"
 #include "runtime/nearest.h"
 
 namespace kiln {
@@ -277,7 +279,7 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const 
       if (auto found = accept(std::move(lookup), input, Tier::disk)) return std::move(*found);
     }
   }
-  auto artifact = candidate.compiler->compile_until(input, stop);
+  auto artifact = compile_and_tell(*candidate.compiler, input, stop);
   if (options_.dump_folder) {
     const auto dumped = dump_compile(*options_.dump_folder, candidate.compiler->name(),
                                      candidate.record.toolchain, input, artifact);
@@ -290,6 +292,24 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const 
   auto store_error = store ? put(candidate, input, *artifact) : std::nullopt;
   return Prepared{std::make_shared<const Artifact>(std::move(*artifact)), input.arch,
                   Tier::compiled, candidate.key, std::move(store_error)};
+}
+
+Result<Artifact> ArtifactSource::compile_and_tell(Compiler& compiler, const CompileInput& input,
+                                                  const std::stop_token& stop) {
+  if (!options_.on_event) return compiler.compile_until(input, stop);
+  const std::string label = input.label();
+  Event event;
+  event.label = label;
+  event.compiler = compiler.name();
+  emit(options_.on_event, event);
+  const auto start = std::chrono::steady_clock::now();
+  auto artifact = compiler.compile_until(input, stop);
+  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  event.kind = EventKind::compile_end;
+  event.time_ms = time.count();
+  if (!artifact) event.error = &artifact.error();
+  emit(options_.on_event, event);
+  return artifact;
 }
 
 std::optional<Error> ArtifactSource::put(const Candidate& candidate, const CompileInput& input,

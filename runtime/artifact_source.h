@@ -68,6 +68,9 @@ class ArtifactSource {
   Result<Prepared> compile_with(const Candidate& candidate, const CompileInput& input,
                                 const std::vector<PassedOver>& passed_over,
                                 const std::stop_token& stop);
+  // The compile, between the two events that tell of it.
+  Result<Artifact> compile_and_tell(Compiler& compiler, const CompileInput& input,
+                                    const std::stop_token& stop);
   std::optional<Error> put(const Candidate& candidate, const CompileInput& input,
                            const Artifact& artifact);
   Error miss(const Plan& plan, const CompileInput& input);

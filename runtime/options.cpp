@@ -13,8 +13,24 @@
 namespace kiln {
 namespace {
 
+// What the caller gives in place of variables, while from_environment() runs on this thread.
+struct Instead {
+  explicit Instead(std::span<const NameValue> given) : values(given), used(given.size()) {}
+  std::span<const NameValue> values;
+  std::vector<bool> used;
+};
+thread_local Instead* instead_of_environment = nullptr;
+
 // An empty variable counts as unset, as in most tools.
 std::optional<std::string> variable(const char* name) {
+  if (Instead* instead = instead_of_environment) {
+    for (std::size_t i = 0; i < instead->values.size(); ++i) {
+      if (instead->values[i].first != name) continue;
+      instead->used[i] = true;
+      if (instead->values[i].second.empty()) return std::nullopt;
+      return instead->values[i].second;
+    }
+  }
   const char* value = std::getenv(name);
   if (!value || !*value) return std::nullopt;
   return value;
@@ -156,25 +172,7 @@ DriverSettings driver_settings() {
   return settings;
 }
 
-}  // namespace
-
-Result<std::uint64_t> parse_size(std::string_view name, const std::string& text) {
-  constexpr std::string_view kAccepted = "a number of bytes, with K, M, G or T for powers of 1024";
-  std::uint64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc{} || end - rest > 1) return bad(name, text, kAccepted);
-  int shift = 0;
-  if (rest != end) {
-    const std::size_t unit = std::string_view("KMGT").find(*rest);
-    if (unit == std::string_view::npos) return bad(name, text, kAccepted);
-    shift = 10 * (static_cast<int>(unit) + 1);
-  }
-  if (number > (UINT64_MAX >> shift)) return bad(name, text, kAccepted);
-  return number << shift;
-}
-
-Result<Options> Options::from_environment() {
+Result<Options> read_variables() {
   Options options;
   options.cache_folder = default_cache_folder();
   KILN_TRY_ASSIGN(options.cache_layers, layer_folders());
@@ -212,6 +210,40 @@ Result<Options> Options::from_environment() {
     if (error != std::errc{} || rest != end || options.jobs < 1 || options.jobs > 1024) {
       return bad("KILN_JOBS", *jobs, "a number from 1 to 1024");
     }
+  }
+  return options;
+}
+
+}  // namespace
+
+Result<std::uint64_t> parse_size(std::string_view name, const std::string& text) {
+  constexpr std::string_view kAccepted = "a number of bytes, with K, M, G or T for powers of 1024";
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{} || end - rest > 1) return bad(name, text, kAccepted);
+  int shift = 0;
+  if (rest != end) {
+    const std::size_t unit = std::string_view("KMGT").find(*rest);
+    if (unit == std::string_view::npos) return bad(name, text, kAccepted);
+    shift = 10 * (static_cast<int>(unit) + 1);
+  }
+  if (number > (UINT64_MAX >> shift)) return bad(name, text, kAccepted);
+  return number << shift;
+}
+
+Result<Options> Options::from_environment(std::span<const NameValue> values) {
+  Instead instead(values);
+  const struct Scope {
+    explicit Scope(Instead* now) { instead_of_environment = now; }
+    ~Scope() { instead_of_environment = nullptr; }
+  } scope(&instead);
+  KILN_TRY_ASSIGN(Options options, read_variables());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (instead.used[i]) continue;
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{}='{}': no setting of that name has a say here", values[i].first,
+                            values[i].second));
   }
   return options;
 }

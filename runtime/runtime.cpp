@@ -3,10 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "cache/flight_cache.h"
-#include "runtime/artifact_source.h"
 #include "runtime/crash_files.h"
-#include "runtime/drivers/drivers.h"
+#include "runtime/runtime_impl.h"
 
 namespace kiln {
 
@@ -24,94 +22,77 @@ std::string_view name_of(Tier tier) {
   return "unknown";
 }
 
-namespace {
-
-CompilerSettings compiler_settings(const Options& options) {
+CompilerSettings Runtime::Impl::compiler_settings(const Options& options) {
   CompilerSettings settings = options.compilers;
   settings.workers_max = options.jobs;
   if (!settings.crashes) settings.crashes = open_crash_files(options);
   return settings;
 }
 
-}  // namespace
-
-class Runtime::Impl {
- public:
-  explicit Impl(Options given)
-      : options(std::move(given)),
-        compilers(compiler_settings(options)),
-        drivers(options.drivers),
-        source(options, compilers, counting),
-        kernels({UINT64_MAX, FlightLimits{}.failure_ttl}, [](const Kernel&) { return 1; }) {}
-
-  using KernelPointer = std::shared_ptr<const Kernel>;
-
-  // Loads `prepared`. Code from the disk cache that the driver refuses is dropped and made anew.
-  Result<KernelPointer> load(const CompileInput& input, Prepared prepared, int device) {
-    KILN_TRY_ASSIGN(Driver* const driver, drivers.of(input.arch.family()));
-    auto module = driver->load(device, *prepared.artifact);
-    if (!module && module.error().code == ErrorCode::driver_failed &&
-        prepared.tier != Tier::compiled) {
-      log(LogLevel::info, fmt::format("{}: {}", input.label(), module.error().message));
-      source.reject(input, prepared, module.error().message);
-      KILN_TRY_ASSIGN(prepared, source.get(input));
-      module = driver->load(device, *prepared.artifact);
-    }
-    if (!module) return fail(std::move(module).error());
-    return std::make_shared<const Kernel>(input.label(), prepared.arch, *prepared.artifact,
-                                          std::move(*module));
+Result<Runtime::Impl::KernelPointer> Runtime::Impl::load(const CompileInput& input,
+                                                         Prepared prepared, int device) {
+  KILN_TRY_ASSIGN(Driver* const driver, drivers.of(input.arch.family()));
+  auto module = driver->load(device, *prepared.artifact);
+  if (!module && module.error().code == ErrorCode::driver_failed &&
+      prepared.tier != Tier::compiled) {
+    log(LogLevel::info, fmt::format("{}: {}", input.label(), module.error().message));
+    source.reject(input, prepared, module.error().message);
+    KILN_TRY_ASSIGN(prepared, source.get(input));
+    module = driver->load(device, *prepared.artifact);
   }
-
-  // A stored kernel for `arch` or one that it can run; else the compiled one for `arch` itself.
-  Result<KernelPointer> find_or_compile(const Selection& selection, const Shape& shape,
-                                        const Arch& arch, int device) {
-    const Implementation& implementation = *selection.implementation;
-    KILN_TRY_ASSIGN(const CompileInput exact,
-                    make_input(*selection.op, implementation, shape, arch));
-    for (const Arch& candidate : arch.compatible()) {
-      if (!can_build(implementation, shape, candidate)) continue;
-      KILN_TRY_ASSIGN(const CompileInput input,
-                      make_input(*selection.op, implementation, shape, candidate));
-      KILN_TRY_ASSIGN(std::optional<Prepared> found, source.find(input));
-      if (found) return load(input, std::move(*found), device);
-    }
-    KILN_TRY_ASSIGN(Prepared prepared, source.get(exact));
-    return load(exact, std::move(prepared), device);
-  }
-
-  // The kernel of that name, made by `make` unless it is there. A launch into a graph that is being
-  // captured must find it there.
-  Result<KernelPointer> loaded(const std::string& name, const Arch& arch, int device, Stream stream,
-                               const std::function<Result<KernelPointer>()>& make) {
-    if (auto kernel = kernels.peek(name)) return kernel;
-    if (stream.handle) {
-      KILN_TRY_ASSIGN(Driver* const driver, drivers.of(arch.family()));
-      KILN_TRY_ASSIGN(const bool capturing, driver->is_capturing(device, stream));
-      if (capturing) {
-        return fail(
-            ErrorCode::cache_miss,
-            fmt::format("{}: not loaded yet, and its stream is being captured into a graph; "
-                        "call Runtime::kernel for it before the capture",
-                        name));
-      }
-    }
-    return kernels.get(name, make);
-  }
-
-  const Options options;
-  mutable Compilers compilers;
-  Counting counting;
-  Drivers drivers;
-  ArtifactSource source;
-  FlightCache<std::string, Kernel> kernels;  // by what was asked for, and the device
-};
-
-Result<std::unique_ptr<Runtime>> Runtime::create(Options options) {
-  set_log_level(options.log_level);
-  return std::unique_ptr<Runtime>(new Runtime(std::make_unique<Impl>(std::move(options))));
+  if (!module) return fail(std::move(module).error());
+  return std::make_shared<const Kernel>(input.label(), prepared.arch, *prepared.artifact,
+                                        std::move(*module));
 }
 
-Runtime::Runtime(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Result<Runtime::Impl::KernelPointer> Runtime::Impl::find_or_compile(const Selection& selection,
+                                                                    const Shape& shape,
+                                                                    const Arch& arch, int device) {
+  const Implementation& implementation = *selection.implementation;
+  KILN_TRY_ASSIGN(const CompileInput exact, make_input(*selection.op, implementation, shape, arch));
+  for (const Arch& candidate : arch.compatible()) {
+    if (!can_build(implementation, shape, candidate)) continue;
+    KILN_TRY_ASSIGN(const CompileInput input,
+                    make_input(*selection.op, implementation, shape, candidate));
+    KILN_TRY_ASSIGN(std::optional<Prepared> found, source.find(input));
+    if (found) return load(input, std::move(*found), device);
+  }
+  KILN_TRY_ASSIGN(Prepared prepared, source.get(exact));
+  return load(exact, std::move(prepared), device);
+}
+
+Result<Runtime::Impl::KernelPointer> Runtime::Impl::loaded(
+    const std::string& name, const Arch& arch, int device, Stream stream,
+    const std::function<Result<KernelPointer>()>& make) {
+  if (auto kernel = kernels.peek(name)) return kernel;
+  if (stream.handle) {
+    KILN_TRY_ASSIGN(Driver* const driver, drivers.of(arch.family()));
+    KILN_TRY_ASSIGN(const bool capturing, driver->is_capturing(device, stream));
+    if (capturing) {
+      return fail(ErrorCode::cache_miss,
+                  fmt::format("{}: not loaded yet, and its stream is being captured into a graph; "
+                              "call Runtime::kernel for it before the capture",
+                              name));
+    }
+  }
+  return kernels.get(name, make);
+}
+
+std::string Runtime::Impl::name_of_kernel(const Implementation& implementation, const Shape& shape,
+                                          const Arch& arch, int device) {
+  return fmt::format("{} {} {} {}", implementation.name, shape.text(), arch.name(), device);
+}
+
+Result<std::unique_ptr<Runtime>> Runtime::create(Options options) {
+  if (options.jobs < 1) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("Options::jobs is {}; it takes 1 or more", options.jobs));
+  }
+  set_log_level(options.log_level);
+  return std::unique_ptr<Runtime>(new Runtime(std::move(options)));
+}
+
+Runtime::Runtime(Options options) : impl_(std::make_unique<Impl>(*this, std::move(options))) {}
 Runtime::~Runtime() = default;
 
 namespace {
@@ -168,8 +149,10 @@ Result<Explanation> Runtime::explain(const CompileInput& input) {
 Result<std::shared_ptr<const Kernel>> Runtime::kernel(const Selection& selection,
                                                       const Shape& shape, const Arch& arch,
                                                       int device, Stream stream) {
-  const std::string name =
-      fmt::format("{} {} {} {}", selection.implementation->name, shape.text(), arch.name(), device);
+  if (!selection.op || !selection.implementation) {
+    return fail(ErrorCode::invalid_argument, "Runtime::kernel: a selection without an op");
+  }
+  const std::string name = Impl::name_of_kernel(*selection.implementation, shape, arch, device);
   return impl_->loaded(name, arch, device, stream,
                        [&] { return impl_->find_or_compile(selection, shape, arch, device); });
 }

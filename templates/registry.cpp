@@ -18,11 +18,11 @@ std::span<const Op> ops() {
 }
 
 Result<const Op*> find_op(std::string_view name) {
-  std::vector<std::string_view> known;
   for (const Op& op : ops()) {
     if (op.name == name) return &op;
-    known.push_back(op.name);
   }
+  std::vector<std::string_view> known;
+  for (const Op& op : ops()) known.push_back(op.name);
   return fail(ErrorCode::invalid_argument,
               fmt::format("unknown op '{}'{}; ops: {}", name, did_you_mean(name, known),
                           fmt::join(known, ", ")));

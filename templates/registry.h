@@ -10,6 +10,7 @@
 
 #include "jit/base/answer.h"
 #include "jit/base/compile_input.h"
+#include "jit/base/export.h"
 #include "jit/base/launch.h"
 
 namespace kiln {
@@ -33,7 +34,8 @@ struct Implementation {
   // Whether code for this shape and arch can be made. Prewarm compiles everything that can.
   Answer (*can_build)(const Shape& shape, const Arch& arch);
   // Whether that code serves this call; `params` is the op's parameter struct
-  // (templates/kernels/<op>/params.h).
+  // (templates/kernels/<op>/params.h). On the launch path: neither it nor the two below may
+  // allocate, unless it finds fault with `params` themselves.
   Answer (*can_serve)(const Shape& shape, const void* params);
   // Whether it is the best for a call that it can serve, and not the ones after it; asked where
   // there is a choice. Null: always.
@@ -55,9 +57,9 @@ struct Op {
 };
 
 // All ops, in the order of the documentation. Thread-safe, never changes.
-std::span<const Op> ops();
+KILN_API std::span<const Op> ops();
 // Errors: invalid_argument, with the known ops and the nearest name.
-Result<const Op*> find_op(std::string_view name);
+KILN_API Result<const Op*> find_op(std::string_view name);
 
 // name=value pairs as a person writes them, split by where they belong.
 struct OpArguments {
@@ -67,15 +69,16 @@ struct OpArguments {
 using NameValue = std::pair<std::string, std::string>;
 // Errors: invalid_argument for an unknown name (with the nearest and the list), a value of the
 // wrong type or out of range (with what is accepted), a name given twice.
-Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given);
+KILN_API Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given);
 
 // Whether `implementation` can be built, its families included.
-Answer can_build(const Implementation& implementation, const Shape& shape, const Arch& arch);
+KILN_API Answer can_build(const Implementation& implementation, const Shape& shape,
+                          const Arch& arch);
 
 // The complete input for a compiler: source, exactly the headers it reaches, and the generated
 // header "kiln/shape.h", which holds the shape as constants.
 // Errors: internal, when an embedded file is missing.
-Result<CompileInput> make_input(const Op& op, const Implementation& implementation,
-                                const Shape& shape, const Arch& arch);
+KILN_API Result<CompileInput> make_input(const Op& op, const Implementation& implementation,
+                                         const Shape& shape, const Arch& arch);
 
 }  // namespace kiln

@@ -13,15 +13,16 @@
 #include <string_view>
 #include <vector>
 
+#include "jit/base/export.h"
 #include "jit/base/result.h"
 
 namespace kiln {
 
 enum class ArchFamily { nvidia, amd, x86_64, simt };
 
-std::string_view name_of(ArchFamily family);
+KILN_API std::string_view name_of(ArchFamily family);
 
-class Arch {
+class KILN_API Arch {
  public:
   // Checks the form only: whether a compiler knows the chip is the compiler's to say.
   // Errors: invalid_argument, with the accepted forms; unavailable for `cpu` on a host that is not

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "jit/base/bytes.h"
+#include "jit/base/export.h"
 #include "jit/base/result.h"
 
 namespace kiln {
@@ -20,7 +21,7 @@ enum class CodeFormat {
   shared_object,  // x86-64 ELF, loaded into this process
 };
 
-std::string_view name_of(CodeFormat format);
+KILN_API std::string_view name_of(CodeFormat format);
 
 // What the compiler says of one entry point. Absent: this compiler does not say.
 struct KernelResources {
@@ -47,7 +48,7 @@ struct PassedOver {
   friend bool operator==(const PassedOver&, const PassedOver&) = default;
 };
 
-struct Artifact {
+struct KILN_API Artifact {
   CodeFormat format = CodeFormat::cubin;
   Bytes code;
   std::vector<EntryPoint> entries;  // in the order of CompileInput::name_expressions

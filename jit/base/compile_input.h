@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jit/base/arch.h"
+#include "jit/base/export.h"
 #include "jit/base/record.h"
 #include "jit/base/shape.h"
 
@@ -22,7 +23,7 @@ struct SourceText {
   std::string text;
 };
 
-struct CompileInput {
+struct KILN_API CompileInput {
   std::string op;              // "kda_decode", or the user's own name
   std::string implementation;  // "kda_decode/small_batch"
   Shape shape;

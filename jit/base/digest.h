@@ -12,10 +12,11 @@
 #include <string>
 
 #include "jit/base/bytes.h"
+#include "jit/base/export.h"
 
 namespace kiln {
 
-struct Digest {
+struct KILN_API Digest {
   static constexpr std::size_t kSize = 32;
   std::array<std::byte, kSize> bytes{};
 

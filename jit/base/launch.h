@@ -2,8 +2,12 @@
 // How a kernel is launched, in CUDA's terms.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <initializer_list>
+
+#include "jit/base/export.h"
 
 namespace kiln {
 
@@ -31,6 +35,36 @@ struct LaunchStep {
   std::uint32_t entry = 0;  // index into CompileInput::name_expressions
   LaunchDims dims;
 };
-using LaunchPlan = std::vector<LaunchStep>;
+
+// The launches of a call, in order. Holds its steps itself: a call must not allocate.
+class KILN_API LaunchPlan {
+ public:
+  static constexpr std::size_t kStepsMax = 6;
+
+  LaunchPlan() = default;
+  LaunchPlan(std::initializer_list<LaunchStep> steps) {
+    for (const LaunchStep& step : steps) push_back(step);
+  }
+
+  // More than kStepsMax are a bug in the caller and end the program.
+  void push_back(const LaunchStep& step) {
+    if (size_ == kStepsMax) refuse_step();
+    steps_[size_++] = step;
+  }
+
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const LaunchStep* begin() const { return steps_.data(); }
+  const LaunchStep* end() const { return steps_.data() + size_; }
+  const LaunchStep& operator[](std::size_t i) const { return steps_[i]; }
+  const LaunchStep& front() const { return steps_.front(); }
+  const LaunchStep& back() const { return steps_[size_ - 1]; }
+
+ private:
+  [[noreturn]] static void refuse_step();
+
+  std::array<LaunchStep, kStepsMax> steps_;
+  std::size_t size_ = 0;
+};
 
 }  // namespace kiln

@@ -17,11 +17,12 @@
 #include <vector>
 
 #include "jit/base/digest.h"
+#include "jit/base/export.h"
 #include "jit/base/result.h"
 
 namespace kiln {
 
-class Record {
+class KILN_API Record {
  public:
   struct Field {
     std::string name;
@@ -59,6 +60,6 @@ struct RecordDifference {
 
 // The differing fields, in the order of `after`, then those that only `before` has.
 // Repeated names are paired in order.
-std::vector<RecordDifference> differences(const Record& before, const Record& after);
+KILN_API std::vector<RecordDifference> differences(const Record& before, const Record& after);
 
 }  // namespace kiln

@@ -6,6 +6,8 @@
 #include <tl/expected.hpp>
 #include <utility>
 
+#include "jit/base/export.h"
+
 namespace kiln {
 
 // What a caller can do about a failure, one code per different reaction.
@@ -18,10 +20,10 @@ enum class ErrorCode {
   driver_failed,  // a driver call failed, or a binary was rejected
   out_of_memory,
   cancelled,  // the one who asked gave up
-  internal,  // a bug in Kiln
+  internal,   // a bug in Kiln
 };
 
-std::string_view name_of(ErrorCode code);
+KILN_API std::string_view name_of(ErrorCode code);
 
 struct Error {
   ErrorCode code = ErrorCode::internal;

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "jit/base/export.h"
 #include "jit/base/record.h"
 
 namespace kiln {
@@ -15,9 +16,9 @@ namespace kiln {
 // An integer, a switch, or one of a set of words ("bf16", "softplus").
 using ShapeValue = std::variant<std::int64_t, bool, std::string>;
 
-std::string to_text(const ShapeValue& value);
+KILN_API std::string to_text(const ShapeValue& value);
 
-class Shape {
+class KILN_API Shape {
  public:
   struct Param {
     std::string name;

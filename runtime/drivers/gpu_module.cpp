@@ -78,8 +78,10 @@ class GpuModule final : public Module {
     unsigned blocks = 0;
     const GpuReply reply =
         session_->vendor().resident_blocks(device_.index, entry.function, *dims, &blocks);
-    KILN_TRY(session_->check(reply, device_, GpuPurpose::launch,
-                             fmt::format("'{}' with {}", entry.name, to_text(*dims))));
+    if (!reply) {  // the text is for that case alone: a launch allocates nothing
+      return session_->check(reply, device_, GpuPurpose::launch,
+                             fmt::format("'{}' with {}", entry.name, to_text(*dims)));
+    }
     if (blocks > 0) dims->grid.x = std::min(dims->grid.x, blocks);
     return {};
   }

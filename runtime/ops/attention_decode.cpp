@@ -29,8 +29,7 @@ tl::unexpected<Error> bad(std::string message) {
 }
 
 Result<void> check_cache_rank(const TensorCheck& check, const char* name, const DLTensor& cache) {
-  if (is_headless(cache)) return {};
-  return check.check_rank(name, cache, 4);
+  return check.check_rank(name, cache, is_headless(cache) ? 3 : 4);
 }
 
 Result<void> check_numbers(const AttentionDecodeArgs& args, const Sizes& sizes) {
@@ -167,9 +166,8 @@ AttentionDecodeParams params_of(const AttentionDecodeArgs& args, const Sizes& si
 }
 
 // Defaults of the op where the tensors do not say otherwise.
-Shape shape_of(const Op& op, const AttentionDecodeArgs& args, const Sizes& sizes) {
-  Shape shape;
-  for (const ParamSpec& param : op.shape_params) shape.set(param.name, param.default_value);
+PackedShape shape_of(const Op& op, const AttentionDecodeArgs& args, const Sizes& sizes) {
+  PackedShape shape(op);
   shape.set("Hq", sizes.q_heads);
   shape.set("Hkv", sizes.kv_heads);
   shape.set("D_qk", sizes.d_qk);
@@ -194,9 +192,9 @@ Result<void> attention_decode(Runtime& runtime, const AttentionDecodeArgs& args,
     return bad("scale is missing: without v_cache (MLA) it cannot be told from the tensors");
   }
   KILN_TRY_ASSIGN(const int splits, splits_of(args, sizes));
-  KILN_TRY_ASSIGN(const Op* const op, find_op("attention_decode"));
+  static const Op* const op = *find_op("attention_decode");
   const AttentionDecodeParams params = params_of(args, sizes, splits);
-  return call_op(runtime, *op, shape_of(*op, args, sizes), check.device(), &params, options);
+  return call_op(runtime, shape_of(*op, args, sizes), check.device(), &params, options);
 }
 
 }  // namespace kiln

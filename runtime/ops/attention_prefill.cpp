@@ -95,9 +95,8 @@ AttentionPrefillParams params_of(const AttentionPrefillArgs& args, const Sizes& 
 }
 
 // Defaults of the op where the tensors do not say otherwise.
-Shape shape_of(const Op& op, const AttentionPrefillArgs& args, const Sizes& sizes) {
-  Shape shape;
-  for (const ParamSpec& param : op.shape_params) shape.set(param.name, param.default_value);
+PackedShape shape_of(const Op& op, const AttentionPrefillArgs& args, const Sizes& sizes) {
+  PackedShape shape(op);
   shape.set("Hq", sizes.q_heads);
   shape.set("Hkv", sizes.kv_heads);
   shape.set("D_qk", sizes.d_qk);
@@ -113,10 +112,10 @@ Result<void> attention_prefill(Runtime& runtime, const AttentionPrefillArgs& arg
   TensorCheck check("attention_prefill");
   KILN_TRY_ASSIGN(const Sizes sizes, sizes_of(check, args));
   KILN_TRY(check_tensors(check, args, sizes));
-  KILN_TRY_ASSIGN(const Op* const op, find_op("attention_prefill"));
-  const Shape shape = shape_of(*op, args, sizes);
+  static const Op* const op = *find_op("attention_prefill");
+  const PackedShape shape = shape_of(*op, args, sizes);
   const AttentionPrefillParams params = params_of(args, sizes);
-  return call_op(runtime, *op, shape, check.device(), &params, options);
+  return call_op(runtime, shape, check.device(), &params, options);
 }
 
 }  // namespace kiln

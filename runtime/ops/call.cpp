@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/ops/call.h"
 
-#include "runtime/ops/device_arch.h"
+#include "runtime/runtime_impl.h"
 
 namespace kiln {
 
-Result<void> call_op(Runtime& runtime, const Op& op, const Shape& shape, DLDevice device,
+Result<void> call_op(Runtime& runtime, const PackedShape& shape, DLDevice device,
                      const void* params, const CallOptions& options) {
-  KILN_TRY_ASSIGN(const Arch arch, device_arch(runtime, device, options));
-  KILN_TRY_ASSIGN(const Selection selection, runtime.select(op, shape, arch, params));
-  if (options.selected) *options.selected = selection;
-  KILN_TRY_ASSIGN(const auto kernel,
-                  runtime.kernel(selection, shape, arch, device.device_id, options.stream));
-  return kernel->launch(selection.implementation->plan(shape, params), params, op.params_bytes,
-                        options.stream);
+  const CallKey key{shape, device, options.arch ? options.arch->name() : std::string_view()};
+  return runtime.impl_->calls.launch(key, params, options);
 }
 
 }  // namespace kiln

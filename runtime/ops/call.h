@@ -5,13 +5,16 @@
 #include <dlpack/dlpack.h>
 
 #include "kiln/runtime.h"
+#include "runtime/packed_shape.h"
 
 namespace kiln {
 
-// Selects the implementation for `shape` and these `params` (op.params_bytes long) on `device`,
-// gets its kernel and launches it. Errors: those of Runtime::select, Runtime::kernel and the
-// driver; unavailable, when this build or machine has no driver for the device.
-Result<void> call_op(Runtime& runtime, const Op& op, const Shape& shape, DLDevice device,
+// Selects the implementation for `shape` and these `params` (shape.op().params_bytes long) on
+// `device`, gets its kernel and launches it; allocates nothing and takes no lock where the kernel
+// is loaded. Where the best implementation's kernel cannot be had, the next one that serves is
+// taken. Errors: those of Runtime::select, Runtime::kernel and the driver; unavailable, when this
+// build or machine has no driver for the device.
+Result<void> call_op(Runtime& runtime, const PackedShape& shape, DLDevice device,
                      const void* params, const CallOptions& options);
 
 }  // namespace kiln

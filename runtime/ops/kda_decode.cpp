@@ -86,9 +86,9 @@ Result<void> kda_decode(Runtime& runtime, const KdaDecodeArgs& args, const CallO
   KILN_TRY_ASSIGN(const KdaSizes sizes,
                   check_kda(check, "kda_decode", tensors, kind, args.tokens_max));
   KILN_TRY(check_verify(check, args, sizes));
-  KILN_TRY_ASSIGN(const Op* const op, find_op("kda_decode"));
+  static const Op* const op = *find_op("kda_decode");
   const KdaDecodeParams params = params_of(args, tensors, sizes);
-  return call_op(runtime, *op, kda_shape_of(*op, sizes, kind), check.device(), &params, options);
+  return call_op(runtime, kda_shape_of(*op, sizes, kind), check.device(), &params, options);
 }
 
 }  // namespace kiln

@@ -20,7 +20,7 @@ Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args, const Cal
   KILN_TRY(check.check_rank("slots", args.slots, 1));
   KILN_TRY_ASSIGN(const KdaSizes sizes, check_kda(check, "kda_prefill", tensors, kind,
                                                   std::numeric_limits<std::int64_t>::max()));
-  KILN_TRY_ASSIGN(const Op* const op, find_op("kda_prefill"));
+  static const Op* const op = *find_op("kda_prefill");
   KdaPrefillParams params{};
   fill_kda(tensors, sizes, &params);
   params.scale = kda_scale(args.scale, sizes);
@@ -28,7 +28,7 @@ Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args, const Cal
   params.softplus_beta = args.softplus_beta;
   params.softplus_threshold = args.softplus_threshold;
   params.zero_initial_state = args.initial_state == InitialState::zero ? 1 : 0;
-  return call_op(runtime, *op, kda_shape_of(*op, sizes, kind), check.device(), &params, options);
+  return call_op(runtime, kda_shape_of(*op, sizes, kind), check.device(), &params, options);
 }
 
 }  // namespace kiln

@@ -27,7 +27,7 @@ Result<KdaSizes> read_sizes(const TensorCheck& check, std::string_view op,
   KILN_TRY(check.check_rank("q", tensors.q, rank));
   KILN_TRY(check.check_rank("v", tensors.v, rank));
   KILN_TRY(check.check_rank("state", tensors.state, 4));
-  if (tensors.slots.ndim != 2) KILN_TRY(check.check_rank("slots", tensors.slots, 1));
+  KILN_TRY(check.check_rank("slots", tensors.slots, tensors.slots.ndim == 2 ? 2 : 1));
   sizes.rows = tensors.q.shape[0];
   sizes.sequences = tensors.varlen() ? tensors.slots.shape[0] : sizes.rows;
   sizes.tokens = tensors.varlen() ? tokens_max : sizes.token_dims == 2 ? tensors.q.shape[1] : 1;
@@ -123,16 +123,16 @@ bool KdaTensors::varlen() const {
 Result<KdaSizes> check_kda(TensorCheck& check, std::string_view op, const KdaTensors& tensors,
                            const KdaKind& kind, std::int64_t tokens_max) {
   KILN_TRY_ASSIGN(const KdaSizes sizes, read_sizes(check, op, tensors, tokens_max));
+  if (sizes.sequences > INT32_MAX) {  // before one is added to them
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{}: {} sequences; at most {}", op, sizes.sequences, INT32_MAX));
+  }
   KILN_TRY(check_rows(check, tensors, sizes, kind));
   KILN_TRY(check_weights(check, tensors, sizes, kind));
   KILN_TRY(check_states(check, op, tensors, sizes, kind));
   if (tensors.varlen()) {
     KILN_TRY(
         check.check_dense("cu_seqlens", *tensors.cu_seqlens, i32, {{"N+1", sizes.sequences + 1}}));
-  }
-  if (sizes.sequences > INT32_MAX) {
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("{}: {} sequences; at most {}", op, sizes.sequences, INT32_MAX));
   }
   return sizes;
 }
@@ -147,21 +147,20 @@ Result<void> check_kda_matrices(std::string_view op, std::string_view name,
                           op, name, stride_of(states, rows), states.shape[rows + 1]));
 }
 
-Shape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kind) {
+PackedShape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kind) {
   constexpr const char* kGates[] = {"softplus", "lower_bound", "precomputed", "scalar"};
   constexpr const char* kBetas[] = {"logit", "doubled", "given"};
-  Shape shape;
-  for (const ParamSpec& param : op.shape_params) shape.set(param.name, param.default_value);
+  PackedShape shape(op);
   shape.set("H", sizes.heads);
   shape.set("HV", sizes.value_heads);
   shape.set("K", sizes.k);
   shape.set("V", sizes.v);
-  shape.set("gate", std::string(kGates[static_cast<int>(kind.gate)]));
-  shape.set("beta", std::string(kBetas[static_cast<int>(kind.beta)]));
-  shape.set("io", std::string(name_of(sizes.io)));
-  shape.set("gate_io", std::string(name_of(sizes.gate_io)));
-  shape.set("state", std::string(name_of(sizes.state)));
-  shape.set("layout", std::string(kind.layout == KdaLayout::VK ? "VK" : "KV"));
+  shape.set_word("gate", kGates[static_cast<int>(kind.gate)]);
+  shape.set_word("beta", kBetas[static_cast<int>(kind.beta)]);
+  shape.set_word("io", name_of(sizes.io));
+  shape.set_word("gate_io", name_of(sizes.gate_io));
+  shape.set_word("state", name_of(sizes.state));
+  shape.set_word("layout", kind.layout == KdaLayout::VK ? "VK" : "KV");
   shape.set("qk_l2norm", kind.qk_l2norm);
   return shape;
 }

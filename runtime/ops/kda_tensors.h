@@ -7,6 +7,7 @@
 
 #include "kiln/kda_decode.h"
 #include "runtime/ops/tensor_check.h"
+#include "runtime/packed_shape.h"
 #include "templates/kernels/kda/params.h"
 
 namespace kiln {
@@ -55,7 +56,7 @@ Result<KdaSizes> check_kda(TensorCheck& check, std::string_view op, const KdaTen
 // Errors: invalid_argument.
 Result<void> check_kda_matrices(std::string_view op, std::string_view name, const DLTensor& states);
 
-Shape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kind);
+PackedShape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kind);
 
 // All but scale, eps, thresholds and lower bound.
 void fill_kda(const KdaTensors& tensors, const KdaSizes& sizes, KdaParams* params);

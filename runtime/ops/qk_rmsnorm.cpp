@@ -46,6 +46,7 @@ Result<Sizes> sizes_of(const Side& side) {
     return bad(fmt::format("tensor '{}' has {} dimensions; it takes 2 (per row) or 3 (per head)",
                            side.name, in.ndim));
   }
+  KILN_TRY(TensorCheck("qk_rmsnorm").check_sizes(side.name, in));
   const Sizes sizes{in.shape[0], in.ndim == 3 ? in.shape[1] : 1, in.shape[in.ndim - 1]};
   if (sizes.elements < 1 || sizes.elements > kQkRmsnormSizeMax) {
     return bad(fmt::format("tensor '{}' has vectors of {} elements; 1 to {} are taken", side.name,
@@ -103,12 +104,12 @@ QkRmsnormParams::Side params_of(const Side& side, const Sizes& sizes) {
   return params;
 }
 
-Shape shape_of(const QkRmsnormArgs& args, const Sizes& q, const Sizes& k) {
-  Shape shape;
+PackedShape shape_of(const Op& op, const QkRmsnormArgs& args, const Sizes& q, const Sizes& k) {
+  PackedShape shape(op);
   shape.set("Nq", q.elements);
   shape.set("Nk", k.elements);
-  shape.set("io", std::string(name_of(io_type_of(args))));
-  shape.set("weights", std::string(name_of(weight_type_of(args))));
+  shape.set_word("io", name_of(io_type_of(args)));
+  shape.set_word("weights", name_of(weight_type_of(args)));
   shape.set("weight_bias", args.weight_bias);
   return shape;
 }
@@ -124,11 +125,11 @@ Result<void> qk_rmsnorm(Runtime& runtime, const QkRmsnormArgs& args, const CallO
   TensorCheck check("qk_rmsnorm");
   KILN_TRY(check_side(check, q, io_type_of(args), weight_type_of(args), q_sizes));
   KILN_TRY(check_side(check, k, io_type_of(args), weight_type_of(args), k_sizes));
-  KILN_TRY_ASSIGN(const Op* const op, find_op("qk_rmsnorm"));
-  const Shape shape = shape_of(args, q_sizes, k_sizes);
+  static const Op* const op = *find_op("qk_rmsnorm");
+  const PackedShape shape = shape_of(*op, args, q_sizes, k_sizes);
   const QkRmsnormParams params{params_of(q, q_sizes), params_of(k, k_sizes),
                                static_cast<int>(q_sizes.rows)};
-  return call_op(runtime, *op, shape, check.device(), &params, options);
+  return call_op(runtime, shape, check.device(), &params, options);
 }
 
 }  // namespace kiln

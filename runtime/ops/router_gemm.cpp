@@ -90,27 +90,27 @@ RouterGemmParams params_of(const RouterGemmArgs& args, const Sizes& sizes) {
   return params;
 }
 
-Shape shape_of(const Sizes& sizes, const Types& types) {
-  Shape shape;
+PackedShape shape_of(const Op& op, const Sizes& sizes, const Types& types) {
+  PackedShape shape(op);
   shape.set("N", sizes.experts);
   shape.set("K", sizes.hidden);
-  shape.set("io", std::string(name_of(types.io)));
-  shape.set("out", std::string(name_of(types.out)));
-  shape.set("bias", types.bias ? std::string(name_of(*types.bias)) : "none");
+  shape.set_word("io", name_of(types.io));
+  shape.set_word("out", name_of(types.out));
+  shape.set_word("bias", types.bias ? name_of(*types.bias) : "none");
   return shape;
 }
 
 }  // namespace
 
 Result<void> router_gemm(Runtime& runtime, const RouterGemmArgs& args, const CallOptions& options) {
-  KILN_TRY_ASSIGN(const Op* const op, find_op("router_gemm"));
+  static const Op* const op = *find_op("router_gemm");
   TensorCheck check("router_gemm");
   KILN_TRY_ASSIGN(const Sizes sizes, sizes_of(check, *op, args));
   const Types types = types_of(args);
   KILN_TRY(check_tensors(check, args, sizes, types));
-  const Shape shape = shape_of(sizes, types);
+  const PackedShape shape = shape_of(*op, sizes, types);
   const RouterGemmParams params = params_of(args, sizes);
-  return call_op(runtime, *op, shape, check.device(), &params, options);
+  return call_op(runtime, shape, check.device(), &params, options);
 }
 
 }  // namespace kiln

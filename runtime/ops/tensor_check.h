@@ -48,10 +48,15 @@ class TensorCheck {
   Result<ElementType> type_among(std::string_view name, const DLTensor& tensor,
                                  std::initializer_list<ElementType> types) const;
 
+  // That there are sizes and none is negative, whatever their number: to read them before the rest.
+  Result<void> check_sizes(std::string_view name, const DLTensor& tensor) const;
+
   // The device of the tensors that were checked.
   DLDevice device() const { return device_; }
 
  private:
+  bool is_plain(const DLTensor& tensor, ElementType type,
+                std::initializer_list<Extent> extents) const;
   tl::unexpected<Error> bad(std::string_view name, const std::string& what) const;
   Result<void> check_device(std::string_view name, const DLTensor& tensor);
 

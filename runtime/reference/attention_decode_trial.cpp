@@ -119,6 +119,7 @@ class AttentionDecodeTrial : public Trial {
         sizes_(sizes),
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
+    options_.stream = request.stream;
   }
 
   Result<void> upload(std::uint64_t seed) {

@@ -156,6 +156,7 @@ class AttentionPrefillTrial : public Trial {
         sizes_(std::move(sizes)),
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
+    options_.stream = request.stream;
   }
 
   Result<void> upload() {

@@ -145,6 +145,7 @@ class KdaDecodeTrial : public Trial {
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
     options_.selected = &selection_;
+    options_.stream = request.stream;
   }
 
   Result<void> upload() {

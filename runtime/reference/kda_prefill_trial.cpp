@@ -144,6 +144,7 @@ class KdaPrefillTrial : public Trial {
         tensors_(std::move(tensors)),
         l2norm_(request.arguments.shape.flag("qk_l2norm")) {
     options_.arch = request.arch;
+    options_.stream = request.stream;
   }
 
   Result<void> upload() {

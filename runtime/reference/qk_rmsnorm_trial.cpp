@@ -74,6 +74,7 @@ class QkRmsnormTrial : public Trial {
         weight_bias_(request.arguments.shape.flag("weight_bias")),
         in_place_(std::get<bool>(*request.arguments.call.find("in_place"))) {
     options_.arch = request.arch;
+    options_.stream = request.stream;
   }
 
   Result<void> upload() {

@@ -35,6 +35,7 @@ class RouterGemmTrial : public Trial {
         types_(types),
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
+    options_.stream = request.stream;
   }
 
   Result<void> upload() {

@@ -25,12 +25,12 @@ constexpr TrialRow kTrials[] = {{"kda_decode", make_kda_decode_trial},
 
 Result<std::unique_ptr<Trial>> make_trial(Runtime& runtime, const Op& op,
                                           const OpArguments& arguments, const Arch& arch,
-                                          std::uint64_t seed) {
+                                          std::uint64_t seed, Stream stream) {
   KILN_TRY_ASSIGN(Selection selection, runtime.select(op, arguments.shape, arch));
   KILN_TRY_ASSIGN(const TrialSite site, find_site(runtime, arch));
   for (const TrialRow& row : kTrials) {
     if (op.name == row.op)
-      return row.make({runtime, arguments, arch, site, std::move(selection), seed});
+      return row.make({runtime, arguments, arch, site, std::move(selection), seed, stream});
   }
   return fail(ErrorCode::internal, fmt::format("op '{}' has no trial", op.name));
 }

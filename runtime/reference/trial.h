@@ -42,9 +42,9 @@ class Trial {
   virtual const Selection& selection() const = 0;
 };
 
-// Errors: those of Runtime::select and of the driver's allocation.
+// Launches go to `stream`. Errors: those of Runtime::select and of the driver's allocation.
 Result<std::unique_ptr<Trial>> make_trial(Runtime& runtime, const Op& op,
                                           const OpArguments& arguments, const Arch& arch,
-                                          std::uint64_t seed);
+                                          std::uint64_t seed, Stream stream = {});
 
 }  // namespace kiln

@@ -23,6 +23,7 @@ struct TrialRequest {
   TrialSite site;
   Selection selection;
   std::uint64_t seed;
+  Stream stream;
 };
 using MakeTrial = Result<std::unique_ptr<Trial>>(TrialRequest request);
 

@@ -115,12 +115,15 @@ Answer can_serve_kda(const Shape& shape, const KdaParams& p) {
 Answer is_aligned_kda(const Shape& shape, const KdaParams& p) {
   const KdaShape sizes = kda_shape(shape);
   const long long vector = 16 / sizes.state_bytes;
-  if (reinterpret_cast<std::uintptr_t>(p.state.data) % 16 != 0 ||
-      p.state.slot_stride % vector != 0 || p.state.head_stride % vector != 0) {
-    return Answer::no(
-        fmt::format("a row of the state is not 16-byte aligned (pointer {}, slot stride {}, head "
-                    "stride {} elements)",
-                    p.state.data, p.state.slot_stride, p.state.head_stride));
+  const auto address = [](const void* data) { return reinterpret_cast<std::intptr_t>(data); };
+  if (address(p.state.data) % 16 != 0) {
+    return Answer::quick_no("a row of the state is not 16-byte aligned (at {:#x})",
+                            address(p.state.data));
+  }
+  if (p.state.slot_stride % vector != 0 || p.state.head_stride % vector != 0) {
+    return Answer::quick_no(
+        "a row of the state is not 16-byte aligned (slot stride {}, head stride {} elements)",
+        p.state.slot_stride, p.state.head_stride);
   }
   struct Row {
     const char* name;
@@ -134,11 +137,10 @@ Answer is_aligned_kda(const Shape& shape, const KdaParams& p) {
     if (!row.vector || rows_aligned(row.heads, row.element_bytes, static_cast<unsigned>(bytes))) {
       continue;
     }
-    return Answer::no(fmt::format("rows of {} are not all {}-byte aligned", row.name, bytes));
+    return Answer::quick_no("rows of {} are not all {}-byte aligned", row.name, bytes);
   }
-  if (reinterpret_cast<std::uintptr_t>(p.dt_bias) % 16 != 0 && shape.word("gate") != "scalar") {
-    return Answer::no(
-        fmt::format("dt_bias is not 16-byte aligned ({})", static_cast<const void*>(p.dt_bias)));
+  if (address(p.dt_bias) % 16 != 0 && shape.word("gate") != "scalar") {
+    return Answer::quick_no("dt_bias is not 16-byte aligned (at {:#x})", address(p.dt_bias));
   }
   return Answer::yes();
 }

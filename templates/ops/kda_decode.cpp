@@ -31,9 +31,9 @@ Answer can_serve_any(const Shape& shape, const void* params) {
 
 Answer can_serve_single(const Shape& shape, const void* params) {
   const KdaDecodeParams& p = params_of(params);
-  if (p.tokens != 1) return Answer::no(fmt::format("up to {} tokens per sequence", p.tokens));
+  if (p.tokens != 1) return Answer::quick_no("up to {} tokens per sequence", p.tokens);
   if (p.state_write != kKdaWriteLast || p.accepted || p.intermediate.data) {
-    return Answer::no("the state is not just updated in its slot");
+    return Answer::quick_no("the state is not just updated in its slot");
   }
   if (const Answer answer = is_aligned_kda(shape, p); !answer) return answer;
   return can_serve_any(shape, params);
@@ -42,7 +42,7 @@ Answer can_serve_single(const Shape& shape, const void* params) {
 Answer is_best_large(const Shape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states >= kStatesLarge) return Answer::yes();
-  return Answer::no(fmt::format("{} states; worth it from {} on", states, kStatesLarge));
+  return Answer::quick_no("{} states; worth it from {} on", states, kStatesLarge);
 }
 
 LaunchStep gpu_step(std::int64_t blocks_x, std::int64_t blocks_y) {

@@ -215,7 +215,7 @@ TEST_F(KdaDecodeTest, SaysWhichTensorDoesNotFit) {
          args.state.dtype = {kDLFloat, 16, 1};
        },
        "tensor 'state' holds f16, not one of f32, bf16"},
-      {[](auto& args, auto&) { args.A_log = {}; }, "tensor 'A_log' holds"},
+      {[](auto& args, auto&) { args.A_log = {}; }, "tensor 'A_log' is absent"},
       {[](auto& args, auto&) { args.gate = KdaGate::lower_bound, args.lower_bound = 0; },
        "lower_bound is 0; it must be below 0"},
       {[](auto& args, auto&) { args.tokens_max = -1; }, "tokens_max is -1"},

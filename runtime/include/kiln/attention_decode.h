@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "jit/base/export.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
@@ -64,13 +65,13 @@ struct AttentionDecodeArgs {
 // Thread-safe.
 // Errors: invalid_argument for tensors that do not fit the table above, saying which and how; those
 // of Runtime::select and Runtime::kernel.
-Result<void> attention_decode(Runtime& runtime, const AttentionDecodeArgs& args,
-                              const CallOptions& options = {});
+KILN_API Result<void> attention_decode(Runtime& runtime, const AttentionDecodeArgs& args,
+                                       const CallOptions& options = {});
 
 // The elements that `args.workspace` needs for `args.splits`; with splits left open, for the number
 // that attention_decode would like best, which does not fall with larger pages_max. 0: needs none.
 // Reads only the tensors' shapes: data and `args.workspace` may be missing. Thread-safe.
 // Errors: invalid_argument, as attention_decode.
-Result<std::int64_t> attention_decode_workspace_floats(const AttentionDecodeArgs& args);
+KILN_API Result<std::int64_t> attention_decode_workspace_floats(const AttentionDecodeArgs& args);
 
 }  // namespace kiln

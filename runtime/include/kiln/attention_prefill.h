@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "jit/base/export.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
@@ -48,7 +49,7 @@ struct AttentionPrefillArgs {
 // another scale, or lse or none, never compile anything. Thread-safe.
 // Errors: invalid_argument for tensors that do not fit the table above, saying which and how;
 // those of Runtime::select and Runtime::kernel.
-Result<void> attention_prefill(Runtime& runtime, const AttentionPrefillArgs& args,
-                               const CallOptions& options = {});
+KILN_API Result<void> attention_prefill(Runtime& runtime, const AttentionPrefillArgs& args,
+                                        const CallOptions& options = {});
 
 }  // namespace kiln

@@ -6,6 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include "jit/base/export.h"
+
 namespace kiln {
 
 struct Counters {
@@ -27,6 +29,6 @@ struct CounterField {
   std::uint64_t Counters::*value;
 };
 // Every counter with its name, in the order of the struct: for printing and JSON.
-std::span<const CounterField> counter_fields();
+KILN_API std::span<const CounterField> counter_fields();
 
 }  // namespace kiln

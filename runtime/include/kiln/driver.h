@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "jit/base/arch.h"
+#include "jit/base/export.h"
 #include "kiln/kernel.h"
 
 namespace kiln {
 
 // Memory that a kernel can reach. Freed on destruction.
-class DeviceMemory {
+class KILN_API DeviceMemory {
  public:
   virtual ~DeviceMemory() = default;
   DeviceMemory(const DeviceMemory&) = delete;
@@ -39,7 +40,7 @@ struct DeviceInfo {
 // Implementations open the vendor's library on the first call that needs it, use the device's
 // primary context, and leave the calling thread's current context as it was. Thread-safe. An
 // `index` is a DeviceInfo::index; one that does not exist is an invalid_argument.
-class Driver {
+class KILN_API Driver {
  public:
   virtual ~Driver() = default;
   virtual std::string_view name() const = 0;  // "cpu", "cuda", "hip"

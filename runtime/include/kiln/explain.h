@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "jit/base/export.h"
 #include "jit/base/key.h"
 #include "jit/base/record.h"
 #include "jit/base/result.h"
@@ -15,7 +17,7 @@ namespace kiln {
 
 // Where an artifact came from.
 enum class Tier { memory, disk, layer, compiled };
-std::string_view name_of(Tier tier);
+KILN_API std::string_view name_of(Tier tier);
 
 // A stored entry, without its code.
 struct StoredEntry {

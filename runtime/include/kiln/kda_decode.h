@@ -6,12 +6,13 @@
 
 #include <optional>
 
+#include "jit/base/export.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
 
-// For each token t of sequence n and value head hv (with query/key head h = hv / (HV / H)), in fp32,
-// where x = a[n,t,hv,:] + dt_bias[hv,:]:
+// For each token t of sequence n and value head hv (with query/key head h = hv / (HV / H)), in
+// fp32, where x = a[n,t,hv,:] + dt_bias[hv,:]:
 //
 //   g    = -exp(A_log[hv]) softplus(x)                        K   KdaGate::softplus
 //          lower_bound sigmoid(exp(A_log[hv]) x)                  KdaGate::lower_bound
@@ -75,9 +76,9 @@ struct KdaDecodeArgs {
   DLTensor cu_seqlens{};
   std::int64_t tokens_max = 1;  // with cu_seqlens only
 
-  // Several tokens (verify of a draft). Sequence n begins with the state of slots[n, accepted[n]-1],
-  // the count cut to 1 ... S; accepted: i32 [N], or absent: 1. In slots that are written a slot
-  // outside of the pool is passed over.
+  // Several tokens (verify of a draft). Sequence n begins with the state of slots[n,
+  // accepted[n]-1], the count cut to 1 ... S; accepted: i32 [N], or absent: 1. In slots that are
+  // written a slot outside of the pool is passed over.
   DLTensor accepted{};
   KdaStateWrite state_write = KdaStateWrite::last;
   // Of the state's type, [pool', T', HV, V, K] (or K, V), or absent. The state after each token
@@ -106,7 +107,7 @@ struct KdaDecodeArgs {
 // instead of T times.
 // Thread-safe. Errors: invalid_argument for tensors that do not fit the table above, saying which
 // and how; those of Runtime::select and Runtime::kernel.
-Result<void> kda_decode(Runtime& runtime, const KdaDecodeArgs& args,
-                        const CallOptions& options = {});
+KILN_API Result<void> kda_decode(Runtime& runtime, const KdaDecodeArgs& args,
+                                 const CallOptions& options = {});
 
 }  // namespace kiln

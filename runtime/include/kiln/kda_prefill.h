@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "jit/base/export.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
@@ -55,7 +56,7 @@ struct KdaPrefillArgs {
 // size, stride, scale, threshold or initial state never compile anything. Thread-safe.
 // Errors: invalid_argument for tensors that do not fit the table above, saying which and how;
 // those of Runtime::select and Runtime::kernel.
-Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args,
-                         const CallOptions& options = {});
+KILN_API Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args,
+                                  const CallOptions& options = {});
 
 }  // namespace kiln

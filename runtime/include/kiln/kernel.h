@@ -8,6 +8,7 @@
 
 #include "jit/base/arch.h"
 #include "jit/base/artifact.h"
+#include "jit/base/export.h"
 #include "jit/base/launch.h"
 
 namespace kiln {
@@ -19,7 +20,7 @@ struct Stream {
 };
 
 // Code loaded by a driver. One per kind of driver.
-class Module {
+class KILN_API Module {
  public:
   virtual ~Module() = default;
   // Launches `step.entry`, which takes one parameter: the struct at `params`, `params_bytes` long,
@@ -30,7 +31,7 @@ class Module {
 };
 
 // Immutable and thread-safe. Stays loaded as long as anybody holds it.
-class Kernel {
+class KILN_API Kernel {
  public:
   Kernel(std::string label, Arch arch, Artifact artifact, std::unique_ptr<Module> module)
       : label_(std::move(label)),

@@ -6,6 +6,7 @@
 #include "kiln/attention_prefill.h"
 #include "kiln/counters.h"
 #include "kiln/driver.h"
+#include "kiln/event.h"
 #include "kiln/kda_decode.h"
 #include "kiln/kda_prefill.h"
 #include "kiln/kernel.h"

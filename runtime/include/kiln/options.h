@@ -5,15 +5,21 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "jit/base/export.h"
 #include "jit/base/log.h"
 #include "jit/base/result.h"
 #include "jit/compilers.h"
+#include "kiln/event.h"
 
 namespace kiln {
+
+using NameValue = std::pair<std::string, std::string>;
 
 enum class CachePolicy {
   read_write,  // look up, compile what is missing, store it
@@ -35,9 +41,9 @@ struct DriverSettings {
 };
 
 // "512M" to bytes; `name` is where it was given. Errors: invalid_argument, saying what is accepted.
-Result<std::uint64_t> parse_size(std::string_view name, const std::string& text);
+KILN_API Result<std::uint64_t> parse_size(std::string_view name, const std::string& text);
 
-struct Options {
+struct KILN_API Options {
   // The defaults, changed by what the environment says:
   //   KILN_CACHE_DIR      folder of the writable cache; default $XDG_CACHE_HOME/kiln or
   //                       ~/.cache/kiln; with no home, no disk cache
@@ -64,7 +70,10 @@ struct Options {
   //   VIRTUAL_ENV, CONDA_PREFIX, PATH, HOME
   //                       Python installations whose wheels are looked in
   // Errors: invalid_argument, naming the variable, its value and what is accepted.
-  static Result<Options> from_environment();
+  //
+  // `instead` are names of these variables with values that win over the environment's; a value is
+  // checked in the same way, and a name that is none of these is an invalid_argument.
+  static Result<Options> from_environment(std::span<const NameValue> instead = {});
 
   std::optional<std::filesystem::path> cache_folder;  // none: no disk cache
   std::vector<std::filesystem::path> cache_layers;    // asked after it, in this order
@@ -83,6 +92,8 @@ struct Options {
   // measurements.
   std::optional<std::string> only_implementation;
   DriverSettings drivers;
+  // Told of each compile and each fall-back, so that an engine can show progress.
+  EventCallback on_event;
 };
 
 }  // namespace kiln

@@ -4,6 +4,7 @@
 
 #include <dlpack/dlpack.h>
 
+#include "jit/base/export.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
@@ -44,7 +45,7 @@ struct QkRmsnormArgs {
 // stride or eps never compiles anything. Thread-safe.
 // Errors: invalid_argument for tensors that do not fit the table above, saying which and how; those
 // of Runtime::select and Runtime::kernel.
-Result<void> qk_rmsnorm(Runtime& runtime, const QkRmsnormArgs& args,
-                        const CallOptions& options = {});
+KILN_API Result<void> qk_rmsnorm(Runtime& runtime, const QkRmsnormArgs& args,
+                                 const CallOptions& options = {});
 
 }  // namespace kiln

@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "jit/base/export.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
@@ -33,7 +34,7 @@ struct RouterGemmArgs {
 // compiles anything. Thread-safe.
 // Errors: invalid_argument for tensors that do not fit the table above, saying which and how; those
 // of Runtime::select and Runtime::kernel.
-Result<void> router_gemm(Runtime& runtime, const RouterGemmArgs& args,
-                         const CallOptions& options = {});
+KILN_API Result<void> router_gemm(Runtime& runtime, const RouterGemmArgs& args,
+                                  const CallOptions& options = {});
 
 }  // namespace kiln

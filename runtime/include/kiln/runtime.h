@@ -2,6 +2,8 @@
 // Runtime: from op, shape and arch to a kernel that runs, compiled at most once.
 #pragma once
 
+#include <dlpack/dlpack.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "jit/base/compile_input.h"
+#include "jit/base/export.h"
 #include "jit/base/key.h"
 #include "jit/compiler.h"
 #include "kiln/counters.h"
@@ -22,6 +25,8 @@
 
 namespace kiln {
 
+class Calls;
+class PackedShape;
 class Store;
 
 struct Prepared {
@@ -43,16 +48,43 @@ struct Selection {
 // How an op is called, beyond its arguments.
 struct CallOptions {
   Stream stream;
-  // Receives which implementation served, and why each better one did not.
+  // Receives which implementation served, and why each better one did not. Costs the call some
+  // microseconds.
   Selection* selected = nullptr;
   // Code for this arch, which the tensors' device must be able to run; default: the device's own.
   std::optional<Arch> arch;
 };
 
+// What a call of an op will need: all its kernels for one shape on one device.
+struct KernelRequest {
+  const Op* op = nullptr;
+  Shape shape;  // every shape parameter of the op, as parse_arguments() gives
+  DLDevice device = {kDLCPU, 0};
+  std::optional<Arch> arch;  // as CallOptions::arch
+};
+
+// A prefetch under way, or done. Copies are the same one; it may outlive the Runtime, whose end
+// cancels what has not begun. Thread-safe.
+class KILN_API Prefetch {
+ public:
+  // Whether it is done, well or not. Never waits.
+  bool done() const;
+  // Waits for it. Errors: those of Runtime::kernel, where no kernel could be had that serves;
+  // unavailable, when the Runtime ended first.
+  Result<void> wait() const;
+
+ private:
+  friend class Runtime;
+  struct State;
+  explicit Prefetch(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  std::shared_ptr<State> state_;
+};
+
 // Thread-safe. Creating one opens no vendor library, no database and starts no thread; each is
 // opened by the first call that needs it.
-class Runtime {
+class KILN_API Runtime {
  public:
+  // Errors: invalid_argument for options out of range.
   static Result<std::unique_ptr<Runtime>> create(Options options);
   ~Runtime();
 
@@ -85,6 +117,21 @@ class Runtime {
   Result<std::shared_ptr<const Kernel>> kernel(const CompileInput& input, int device = 0,
                                                Stream stream = {});
 
+  // Compiles and loads in the background, on up to Options::jobs threads, every kernel of the
+  // request, so that no call of it waits and it can be captured into a graph. A caller that is
+  // quicker than the background shares its compile. Errors: invalid_argument for a request without
+  // an op or with a shape that is not the op's.
+  Result<Prefetch> prefetch(const KernelRequest& request);
+  // Whether a call of the request would find its kernel loaded. Never waits. Errors: as prefetch().
+  Result<bool> ready(const KernelRequest& request) const;
+  // prefetch() and wait() in one. Errors: those of both.
+  Result<void> load(const KernelRequest& request);
+  // Drops this Runtime's hold on the kernels of the request; code leaves the device when nobody
+  // else holds it. The caller sees to it that no captured graph uses it and no launch of it is
+  // under way. The next call loads anew. A request that names its device's arch and one that names
+  // none are two. Returns how many kernels were held. Errors: as prefetch().
+  Result<int> unload(const KernelRequest& request);
+
   // This process's own counts since create().
   Counters counters() const;
 
@@ -103,9 +150,12 @@ class Runtime {
 
  private:
   class Impl;
+  friend class Calls;
+  friend Result<void> call_op(Runtime& runtime, const PackedShape& shape, DLDevice device,
+                              const void* params, const CallOptions& options);
   // By Options::only_implementation.
   Answer is_allowed(const Op& op, const Implementation& implementation) const;
-  explicit Runtime(std::unique_ptr<Impl> impl);
+  explicit Runtime(Options options);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -10,17 +10,18 @@
 #include <cstdint>
 #include <memory>
 
+#include "jit/base/export.h"
 #include "kiln/driver.h"
 
 namespace kiln {
 
 // Memory that kernels may reach. Ends with the object.
-class SimtLease {
+class KILN_API SimtLease {
  public:
   virtual ~SimtLease() = default;
 };
 
-class SimtDriver final : public Driver {
+class KILN_API SimtDriver final : public Driver {
  public:
   SimtDriver();
   ~SimtDriver() override;

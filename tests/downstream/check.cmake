@@ -1,0 +1,105 @@
+# Installs a build into a prefix, moves the prefix, and builds and runs the example from there: shared,
+# static, and by pkg-config.
+#   cmake -DBUILD=<build folder> -DEXAMPLE=<folder> -DWORK=<scratch folder> -DNM=<nm> -P check.cmake
+cmake_policy(VERSION 3.25)
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
+  if(NOT code EQUAL 0)
+    list(JOIN ARGN " " words)
+    message(FATAL_ERROR "${words}\nexit ${code}\n${out}")
+  endif()
+  set(out "${out}" PARENT_SCOPE)
+endfunction()
+
+# The kernel compiles in the first process and comes from the cache in the second.
+function(check_programs folder label)
+  set(cache ${WORK}/cache_${label})
+  foreach(expected "compiles 1, disk hits 0" "compiles 0, disk hits 1")
+    run(${CMAKE_COMMAND} -E env KILN_CACHE_DIR=${cache} ${environment} ${folder}/own_kernel)
+    if(NOT out MATCHES "y = 13 25 37, ${expected}")
+      message(FATAL_ERROR "${label}: own_kernel said: ${out}")
+    endif()
+  endforeach()
+  run(${CMAKE_COMMAND} -E env KILN_CACHE_DIR=${cache} ${folder}/from_c)
+  if(NOT out MATCHES "from C: ready 0")
+    message(FATAL_ERROR "${label}: from_c said: ${out}")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE ${WORK})
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/first)
+file(RENAME ${WORK}/first ${WORK}/moved)
+set(prefix ${WORK}/moved)
+file(GLOB_RECURSE texts ${prefix}/lib/cmake/*.cmake ${prefix}/lib/pkgconfig/*.pc)
+foreach(text ${texts})
+  file(STRINGS ${text} named REGEX "${WORK}/first")
+  if(named)
+    message(FATAL_ERROR "${text} names the prefix that it was installed into: ${named}")
+  endif()
+endforeach()
+
+# A build without the plugin borrows one, so that the moved prefix is whole all the same.
+if(NOT EXISTS ${prefix}/lib/libkiln_llvm.so AND DEFINED ENV{KILN_LLVM_LIBRARY})
+  file(COPY $ENV{KILN_LLVM_LIBRARY} DESTINATION ${prefix}/lib)
+endif()
+if(NOT EXISTS ${prefix}/lib/libkiln_llvm.so)
+  message(FATAL_ERROR "no LLVM plugin: build with KILN_BUILD_LLVM=ON or set KILN_LLVM_LIBRARY")
+endif()
+set(without_variable --unset=KILN_LLVM_LIBRARY)
+
+# Shared: libkiln.so finds the plugin beside itself.
+set(environment ${without_variable})
+run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/shared -G Ninja -DCMAKE_PREFIX_PATH=${prefix})
+run(${CMAKE_COMMAND} --build ${WORK}/shared)
+check_programs(${WORK}/shared shared)
+
+# Static: the program is the library, and may be anywhere, so it is told.
+set(environment KILN_LLVM_LIBRARY=${prefix}/lib/libkiln_llvm.so)
+run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/static -G Ninja -DCMAKE_PREFIX_PATH=${prefix}
+  -DKILN_FORM=static)
+run(${CMAKE_COMMAND} --build ${WORK}/static)
+check_programs(${WORK}/static static)
+
+# pkg-config, from C.
+run(${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${prefix}/lib/pkgconfig
+  sh -c "cc -std=c11 ${EXAMPLE}/from_c.c -o ${WORK}/by_pkg_config $(pkg-config --cflags --libs kiln)")
+run(${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${prefix}/lib KILN_CACHE_DIR=${WORK}/cache_pc
+  ${WORK}/by_pkg_config)
+
+# jitctl finds the plugin by its own place.
+run(${CMAKE_COMMAND} -E env ${without_variable} KILN_CACHE_DIR=${WORK}/cache_jitctl
+  ${prefix}/bin/jitctl compile router_gemm N=64 K=256 --arch cpu)
+
+# What the shared library shows: the C interface as its header lists it, and C++ of the public
+# headers. The names of what is internal must not appear.
+run(sh -c "${NM} -D --defined-only --format=posix ${prefix}/lib/libkiln.so | cut -d' ' -f1 | c++filt")
+string(REGEX REPLACE "\n+" ";" shown "${out}")
+file(READ ${prefix}/include/kiln/c_api.h header)
+string(REGEX MATCHALL "KILN_C_API [a-z0-9_ *\n]*[ *\n](kiln_[a-z0-9_]+)\\(" declarations "${header}")
+set(declared)
+foreach(declaration ${declarations})
+  string(REGEX REPLACE ".*[ *\n](kiln_[a-z0-9_]+)\\($" "\\1" name ${declaration})
+  list(APPEND declared ${name})
+endforeach()
+list(LENGTH declared declared_count)
+if(declared_count LESS 25)
+  message(FATAL_ERROR "only ${declared_count} declarations were found in c_api.h: ${declared}")
+endif()
+set(shown_c ${shown})
+list(FILTER shown_c INCLUDE REGEX "^kiln_")
+list(SORT shown_c)
+list(SORT declared)
+if(NOT shown_c STREQUAL declared)
+  message(FATAL_ERROR "c_api.h declares ${declared}\nand libkiln.so shows ${shown_c}")
+endif()
+foreach(symbol ${shown})
+  if(symbol MATCHES "^kiln_|^(vtable|typeinfo|typeinfo name) for kiln::|^kiln::")
+    if(NOT symbol MATCHES "Sqlite|FlightCache|ArtifactSource|kiln::Calls|PackedShape|Background|Nvrtc|kiln::Lease")
+      continue()
+    endif()
+  endif()
+  message(FATAL_ERROR "libkiln.so shows what is no interface: ${symbol}")
+endforeach()
+list(LENGTH shown count)
+message(STATUS "both forms, pkg-config and jitctl work from ${prefix}; ${count} symbols exported")
+file(REMOVE_RECURSE ${WORK})

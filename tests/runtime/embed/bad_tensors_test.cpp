@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every tensor of every op, spoilt in every way: a status and a message that names the tensor,
+// never a crash, and nothing launched.
+#include <gtest/gtest.h>
+
+#include "tests/runtime/embed/sample_calls.h"
+#include "tests/runtime/embed/stub_runtime.h"
+
+namespace kiln::test {
+namespace {
+
+std::int64_t negative[] = {-1, -1, -1, -1};
+std::int64_t huge[] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+
+struct Spoil {
+  const char* what;
+  void (*spoil)(DLTensor& tensor);
+};
+const Spoil kSpoils[] = {
+    {"no shape", [](DLTensor& t) { t.shape = nullptr; }},
+    {"no dimensions", [](DLTensor& t) { t.ndim = 0; }},
+    {"negative number of dimensions", [](DLTensor& t) { t.ndim = -1; }},
+    {"negative sizes", [](DLTensor& t) { t.shape = negative; }},
+    {"huge sizes", [](DLTensor& t) { t.shape = huge; }},
+    {"unknown type",
+     [](DLTensor& t) {
+       t.dtype = {99, 3, 7};
+     }},
+    {"vector type", [](DLTensor& t) { t.dtype.lanes = 4; }},
+    {"no data", [](DLTensor& t) { t.data = nullptr; }},
+    {"misaligned", [](DLTensor& t) { t.byte_offset = 1; }},
+    {"another device",
+     [](DLTensor& t) {
+       t.device = {kDLCUDA, 7};
+     }},
+    {"unknown device",
+     [](DLTensor& t) {
+       t.device = {kDLMetal, 0};
+     }},
+};
+
+struct Field {
+  std::string name;
+  std::function<DLTensor&()> get;
+  bool any_size = false;  // the call takes whatever it has
+};
+
+template <class Args>
+void expect_refused(const char* op, Args args, std::vector<Field> (*fields_of)(Args&),
+                    Result<void> (*call)(Runtime&, const Args&, const CallOptions&)) {
+  StubRuntime stub(KILN_QUIET_CUDA);
+  stub.store_kernels(**find_op(op), sample_shape(**find_op(op)));
+  ASSERT_TRUE(call(*stub, args, {})) << op;
+  const std::uint64_t launches = stub.launches();
+  for (const Field& field : fields_of(args)) {
+    for (const Spoil& spoil : kSpoils) {
+      if (field.any_size && spoil.what == std::string_view("huge sizes")) continue;
+      const DLTensor good = field.get();
+      spoil.spoil(field.get());
+      const auto called = call(*stub, args, {});
+      field.get() = good;
+      ASSERT_FALSE(called) << op << ": " << field.name << " with " << spoil.what;
+      EXPECT_FALSE(called.error().message.empty());
+      EXPECT_TRUE(called.error().code == ErrorCode::invalid_argument ||
+                  called.error().code == ErrorCode::unavailable)
+          << op << ": " << field.name << " with " << spoil.what << ": " << called.error().message;
+    }
+  }
+  EXPECT_EQ(stub.launches(), launches) << op;
+  EXPECT_TRUE(call(*stub, args, {})) << op;  // nothing was lost
+}
+
+#define KILN_FIELD(name)                                \
+  Field {                                               \
+#name, [&args]() -> DLTensor& { return args.name; } \
+  }
+
+template <class Args>
+std::vector<Field> kda_fields(Args& args) {
+  return {KILN_FIELD(q),     KILN_FIELD(k),     KILN_FIELD(v),       KILN_FIELD(a),
+          KILN_FIELD(b),     KILN_FIELD(A_log), KILN_FIELD(dt_bias), KILN_FIELD(state),
+          KILN_FIELD(slots), KILN_FIELD(out)};
+}
+
+class BadTensorsTest : public testing::Test {
+ protected:
+  SampleTensors tensors_{{kDLCUDA, 0}};
+};
+
+TEST_F(BadTensorsTest, KdaDecode) {
+  expect_refused("kda_decode", sample_kda_decode(tensors_, 4), kda_fields<KdaDecodeArgs>,
+                 kda_decode);
+}
+
+TEST_F(BadTensorsTest, KdaPrefill) {
+  expect_refused("kda_prefill", sample_kda_prefill(tensors_, 4), kda_fields<KdaPrefillArgs>,
+                 kda_prefill);
+}
+
+TEST_F(BadTensorsTest, AttentionDecode) {
+  expect_refused<AttentionDecodeArgs>(
+      "attention_decode", sample_attention_decode(tensors_, 4),
+      [](AttentionDecodeArgs& args) -> std::vector<Field> {
+        return {KILN_FIELD(q),
+                KILN_FIELD(k_cache),
+                KILN_FIELD(block_table),
+                KILN_FIELD(seq_lens),
+                KILN_FIELD(out),
+                Field{"v_cache", [&args]() -> DLTensor& { return *args.v_cache; }},
+                Field{"workspace", [&args]() -> DLTensor& { return *args.workspace; }, true}};
+      },
+      attention_decode);
+}
+
+TEST_F(BadTensorsTest, AttentionPrefill) {
+  expect_refused<AttentionPrefillArgs>(
+      "attention_prefill", sample_attention_prefill(tensors_, 4),
+      [](AttentionPrefillArgs& args) -> std::vector<Field> {
+        return {KILN_FIELD(q),
+                KILN_FIELD(k),
+                KILN_FIELD(v),
+                KILN_FIELD(cu_seqlens_q),
+                KILN_FIELD(cu_seqlens_kv),
+                KILN_FIELD(out)};
+      },
+      attention_prefill);
+}
+
+TEST_F(BadTensorsTest, QkRmsnorm) {
+  expect_refused<QkRmsnormArgs>(
+      "qk_rmsnorm", sample_qk_rmsnorm(tensors_, 4),
+      [](QkRmsnormArgs& args) -> std::vector<Field> {
+        return {KILN_FIELD(q),        KILN_FIELD(k),     KILN_FIELD(q_weight),
+                KILN_FIELD(k_weight), KILN_FIELD(q_out), KILN_FIELD(k_out)};
+      },
+      qk_rmsnorm);
+}
+
+TEST_F(BadTensorsTest, RouterGemm) {
+  expect_refused<RouterGemmArgs>(
+      "router_gemm", sample_router_gemm(tensors_, 4),
+      [](RouterGemmArgs& args) -> std::vector<Field> {
+        return {KILN_FIELD(a), KILN_FIELD(w), KILN_FIELD(out)};
+      },
+      router_gemm);
+}
+
+}  // namespace
+}  // namespace kiln::test
