@@ -74,7 +74,12 @@ soak_fuzz() {
   fi
 }
 
-sections=(store_kills store_damage store_opens hiprtc worker_kills fuzz)
+# Registers, spills and stack of every shape of kda_decode on every GPU arch.
+soak_kda_shapes() {
+  KILN_SOAK_KDA_SHAPES=1 "$bin/kiln_templates_tests" --gtest_filter='*KdaDecodeCompile.*'
+}
+
+sections=(store_kills store_damage store_opens hiprtc worker_kills kda_shapes fuzz)
 
 for section in "${@:-${sections[@]}}"; do
   case " ${sections[*]} " in
