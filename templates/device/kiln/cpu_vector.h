@@ -22,9 +22,47 @@ KILN_DEVICE Floats load(const bf16* from) {
   __builtin_memcpy(&bits, from, sizeof bits);
   return soft::from_bf16_bits<Floats>(__builtin_convertvector(bits, Uints));
 }
-KILN_DEVICE void store(bf16* to, Floats x) {
+namespace cpu_vector_detail {
+KILN_DEVICE void store_by_integers(bf16* to, Floats x) {
   const Shorts bits = __builtin_convertvector(soft::bf16_bits(x), Shorts);
   __builtin_memcpy(to, &bits, sizeof bits);
+}
+#if defined(__AVX512BF16__)
+typedef __bf16 Bfloats __attribute__((vector_size(2 * vector_lanes)));
+KILN_DEVICE u32 denormals(Floats x) {
+  return __builtin_ia32_fpclassps512_mask(x, 0x20, 0xffff);
+}
+#endif
+}  // namespace cpu_vector_detail
+
+// Vector i to to[i].
+template <int count>
+KILN_DEVICE void store_all(float* const (&to)[count], const Floats (&x)[count]) {
+#pragma clang loop unroll(full)
+  for (int i = 0; i < count; ++i) store(to[i], x[i]);
+}
+// The processor's own conversion takes denormals for zeros, so one look at them all decides.
+template <int count>
+KILN_DEVICE void store_all(bf16* const (&to)[count], const Floats (&x)[count]) {
+#if defined(__AVX512BF16__)
+  u32 denormals = 0;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < count; ++i) denormals |= cpu_vector_detail::denormals(x[i]);
+  if (__builtin_expect(denormals == 0, 1)) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < count; ++i) {
+      const auto bits =
+          __builtin_ia32_cvtneps2bf16_512_mask(x[i], cpu_vector_detail::Bfloats{}, 0xffff);
+      __builtin_memcpy(to[i], &bits, sizeof bits);
+    }
+    return;
+  }
+#endif
+#pragma clang loop unroll(full)
+  for (int i = 0; i < count; ++i) cpu_vector_detail::store_by_integers(to[i], x[i]);
+}
+KILN_DEVICE void store(bf16* to, Floats x) {
+  store_all<1>({to}, {x});
 }
 #if defined(__F16C__)
 typedef _Float16 Halves __attribute__((ext_vector_type(vector_lanes)));

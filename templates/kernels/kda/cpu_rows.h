@@ -20,7 +20,7 @@ constexpr int kColumns = kColumnVectors * vector_lanes;
 constexpr int kStep = kVk ? kRows : kColumns;
 
 // How far ahead the state is asked for: the caches' own prefetchers stop at each 4 KiB page.
-constexpr int kPrefetchRows = kVk ? 8 : 32;
+constexpr int kPrefetchRows = kVk ? 32 / int{sizeof(State)} : 32;
 constexpr int kLineBytes = 64;
 
 KILN_DEVICE void prefetch_row(const State* row, int count) {
@@ -118,15 +118,19 @@ KILN_DEVICE void update_rows(S* state, const Head& head, const Io* v, Io* out) {
   const Floats4 value = {to_float(v[0]), to_float(v[1]), to_float(v[2]), to_float(v[3])};
   const Floats4 u = head.beta * (value - sum_k);
   const Floats4 o = sum_q + u * head.kq;
-#pragma clang loop unroll_count(8)
+  // Not unrolled: the compiler would keep what the first sweep loaded, most of it on the stack.
+#pragma clang loop unroll(disable)
   for (int c = 0; c < shape::K; c += vector_lanes) {
     const Floats decay = load(head.decay + c);
     const Floats k = load(head.k + c);
+    S* at[kRows];
+    Floats next[kRows];
 #pragma clang loop unroll(full)
     for (int r = 0; r < kRows; ++r) {
-      S* at = state + r * shape::K + c;
-      store(at, fma(Floats(u[r]), k, load(at) * decay));
+      at[r] = state + r * shape::K + c;
+      next[r] = fma(Floats(u[r]), k, load(at[r]) * decay);
     }
+    store_all(at, next);
   }
   for (int r = 0; r < kRows; ++r) out[r] = from_float<Io>(o[r]);
 }
@@ -157,11 +161,16 @@ KILN_DEVICE void update_columns(S* state, i64 stride, const Head& head, const Io
   }
   for (int j = 0; j < shape::K; ++j) {
     S* row = state + j * stride;
+    const Floats decay(head.decay[j]);
+    const Floats k(head.k[j]);
+    S* at[kColumnVectors];
+    Floats next[kColumnVectors];
 #pragma clang loop unroll(full)
     for (int c = 0; c < kColumnVectors; ++c) {
-      S* at = row + c * vector_lanes;
-      store(at, fma(u[c], Floats(head.k[j]), load(at) * Floats(head.decay[j])));
+      at[c] = row + c * vector_lanes;
+      next[c] = fma(u[c], k, load(at[c]) * decay);
     }
+    store_all(at, next);
   }
 }
 
