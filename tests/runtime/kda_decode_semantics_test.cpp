@@ -133,6 +133,18 @@ TEST_P(KdaEdges, NearZeroQueriesAndKeys) {
   }
 }
 
+// Where nothing larger stands beside them, what becomes of denormals is what comes out.
+TEST_P(KdaEdges, DenormalValuesAndStatesAreKept) {
+  const auto denormals = [i = 0]() mutable { return static_cast<float>(i++ % 7 - 3) * 3e-39F; };
+  for (const ElementType state : {f32, bf16}) {
+    SCOPED_TRACE(name_of(state));
+    KdaProblem p({.state = state}, Tokens::one, {1, 1, 1}, 5);
+    p.v.fill(denormals);
+    p.state.fill(denormals);
+    check(p);
+  }
+}
+
 // Thresholds of the other gate.
 TEST_P(KdaEdges, TheLowerBoundIsARunTimeArgument) {
   std::optional<std::uint64_t> compiles;

@@ -14,7 +14,7 @@ constexpr double kStateTolerance = 2e-5;
 constexpr double kOutTolerance = 1e-4;
 
 double largest_of(const std::vector<double>& values) {
-  double most = 1e-30;
+  double most = 1e-38;  // below fp32's normal range rounding is no share of the value
   for (const double value : values) {
     if (std::isfinite(value)) most = std::max(most, std::abs(value));
   }
