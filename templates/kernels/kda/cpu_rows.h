@@ -182,11 +182,14 @@ struct Slice {
   i64 stride;  // elements; layout KV
   int count;
 
-  // One token of these values.
-  KILN_DEVICE void advance(const Head& head, const Io* v, Io* out) const {
+  // One token of these values. `next`: a state of as many values that comes after this one, or
+  // null; asking for it now keeps the memory busy while its gate is computed.
+  KILN_DEVICE void advance(const Head& head, const Io* v, Io* out, const State* next) const {
     for (int i = 0; i < count; i += kStep) {
       if constexpr (kVk) {
-        if (is_same<S, State> && i + kPrefetchRows < count) {
+        if (next != nullptr) {
+          prefetch_row(next + i * shape::K, kRows * shape::K);
+        } else if (is_same<S, State> && i + kPrefetchRows < count) {
           prefetch_row(reinterpret_cast<const State*>(data) + (i + kPrefetchRows) * shape::K,
                        kRows * shape::K);
         }
@@ -256,10 +259,10 @@ KILN_DEVICE void clear_tokens(const KdaParams& p, i64 n, const Sequence& tokens,
 // Takes values [first, ...) of a state through token t and writes their outputs.
 template <class S>
 KILN_DEVICE void advance_token(const KdaParams& p, i64 n, i64 t, int hv, int first,
-                               const Slice<S>& state) {
+                               const Slice<S>& state, const State* next = nullptr) {
   Head head;
   load_head(p, n, t, hv, head);
-  state.advance(head, element_of<Io>(p.v, n, t, hv) + first, out_of(p, n, t, hv) + first);
+  state.advance(head, element_of<Io>(p.v, n, t, hv) + first, out_of(p, n, t, hv) + first, next);
 }
 
 }  // namespace kda_detail

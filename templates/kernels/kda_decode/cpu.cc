@@ -54,7 +54,15 @@ KILN_DEVICE void write_after(const KdaDecodeParams& p, const Item& item, i64 t,
   }
 }
 
-KILN_DEVICE void run_item(const KilnCpuHost* host, const KdaDecodeParams& p, const Item& item) {
+// Where the state of an item begins, or null where it is inactive.
+KILN_DEVICE const State* start_of(const KdaDecodeParams& p, const Item& item) {
+  const i64 slot = first_slot(p, item.n);
+  return slot < 0 || slot >= p.state.slots ? nullptr : slice_of(p.state, slot, item).data;
+}
+
+// `next`: where the state of the following item begins, or null.
+KILN_DEVICE void run_item(const KilnCpuHost* host, const KdaDecodeParams& p, const Item& item,
+                          const State* next) {
   const Sequence tokens = tokens_of(p, item.n);
   const i64 slot = first_slot(p, item.n);
   if (slot < 0 || slot >= p.state.slots) {
@@ -65,7 +73,7 @@ KILN_DEVICE void run_item(const KilnCpuHost* host, const KdaDecodeParams& p, con
   const Slice<State> memory = slice_of(p.state, slot, item);
   memory.prefetch_first();
   if (tokens.length == 1 && p.state_write == kKdaWriteLast && p.intermediate.data == nullptr) {
-    advance_token(p, item.n, tokens.first, item.hv, item.first, memory);
+    advance_token(p, item.n, tokens.first, item.hv, item.first, memory, next);
     return;
   }
   const Slice<float> state{static_cast<float*>(host->scratch), kVk ? 0 : item.count, item.count};
@@ -85,11 +93,13 @@ KILN_CPU_KERNEL(kda_decode_cpu, host, params, first, last) {
   const i64 states = static_cast<i64>(p.batch) * shape::HV;
   const int slices = kda_decode_cpu_slices(kVk, states, shape::V);
   const int count = shape::V / slices;
-  for (i64 i = first; i < last; ++i) {
+  const auto item = [&](i64 i) {
     const i64 state = i / slices;
-    run_item(host, p,
-             {state / shape::HV, static_cast<int>(state % shape::HV),
-              static_cast<int>(i % slices) * count, count});
+    return Item{state / shape::HV, static_cast<int>(state % shape::HV),
+                static_cast<int>(i % slices) * count, count};
+  };
+  for (i64 i = first; i < last; ++i) {
+    run_item(host, p, item(i), kVk && i + 1 < last ? start_of(p, item(i + 1)) : nullptr);
   }
 }
 
