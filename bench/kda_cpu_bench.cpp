@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // kda_decode on this host, beside the memory's read-modify-write bandwidth and a plain loop that
-// g++ -O3 compiled: states of both types, and batches from 16 on.
+// g++ -O3 compiled: states of both types, and batches from 16 on. Cold: after 1 GiB of other
+// memory, as a model's other layers leave the caches. Warm: again and again on the same states,
+// beside the bandwidth of as many bytes used again and again; the caches may hold them.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -43,6 +45,38 @@ double launch_ms(Trial& trial) {
   const double ms = milliseconds([&] { done = static_cast<bool>(trial.launch()); });
   return done ? ms : std::nan("");
 }
+
+template <class Work>
+double warm_ms(Work work) {
+  constexpr int kRepeats = 8;
+  work();
+  double sum_ms = 0;
+  for (int i = 0; i < kRepeats; ++i) sum_ms += work();
+  return sum_ms / kRepeats;
+}
+
+// Reads and writes every word of a working set.
+class SameBytes {
+ public:
+  explicit SameBytes(double bytes_moved)
+      : words_(static_cast<std::size_t>(bytes_moved / 2 / sizeof(std::uint32_t))) {}
+
+  double run_ms() {
+    constexpr std::int64_t kWordsPerItem = 8192;
+    const auto size = static_cast<std::int64_t>(words_.size());
+    return milliseconds([&] {
+      pool_.run(size / kWordsPerItem, [&](unsigned, std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first * kWordsPerItem; i < last * kWordsPerItem; ++i) {
+          words_[static_cast<std::size_t>(i)] += 1;
+        }
+      });
+    });
+  }
+
+ private:
+  ThreadPool pool_;
+  std::vector<std::uint32_t> words_;
+};
 
 // The same work by the plain loop, on as many threads.
 class PlainLoop {
@@ -89,7 +123,18 @@ void bench_case(Runtime& runtime, std::int64_t heads, std::int64_t batch, const 
         [&] { return bytes / measure_bandwidth("read-modify-write") / 1e6; }},
        {"plain loop, g++ -O3, fp32 state", [&] { return plain.run_ms(); }}},
       kRounds);
-  bench::print({fmt::format("kda_decode H=HV={} batch={} state={}", heads, batch, state), "ms",
+  SameBytes same(bytes);
+  const auto warm =
+      bench::measure_interleaved({{trial->selection().implementation->name,
+                                   [&] { return warm_ms([&] { return launch_ms(*trial); }); }},
+                                  {"as many bytes alone (read-modify-write)",
+                                   [&] { return warm_ms([&] { return same.run_ms(); }); }}},
+                                 kRounds);
+  const std::string shape = fmt::format("H=HV={} batch={} state={}", heads, batch, state);
+  bench::print({fmt::format("kda_decode {}, warm", shape), "ms",
+                "the second row, of a working set that stays the same"},
+               warm, format);
+  bench::print({fmt::format("kda_decode {}, cold", shape), "ms",
                 "the second row, whose ratio is the share reached; goals: 0.80, and 3 for the "
                 "plain loop"},
                rows, format);
