@@ -206,8 +206,8 @@ class BareInsert {
  public:
   explicit BareInsert(const std::filesystem::path& file) : raw_(file) {
     raw_.run(
-        "PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-        "PRAGMA wal_autocheckpoint = 256;"
+        "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+        "PRAGMA wal_autocheckpoint = 1024;"
         "CREATE TABLE row(id INTEGER PRIMARY KEY, request BLOB, toolchain BLOB, label TEXT,"
         "record TEXT, info TEXT, payload BLOB, used INTEGER, UNIQUE(request, toolchain))");
     sqlite3_prepare_v2(raw_.get(), "INSERT INTO row VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", -1,

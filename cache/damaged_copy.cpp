@@ -17,8 +17,6 @@
 namespace kiln {
 namespace {
 
-constexpr std::size_t kPageBytes = 16384;  // as schema.cpp makes them
-
 // Where SQLite's file format keeps what is looked at here, in bytes from the start of the file.
 constexpr std::size_t kPagesAt = 28;
 constexpr std::size_t kFreeListAt = 32;  // first page, then the number of pages
@@ -45,7 +43,7 @@ Result<std::uint64_t> size_of(sqlite3_file* file) {
 // Zeros stand for what is beyond the end of the file.
 Result<void> read_page(sqlite3_file* file, std::uint64_t number, Page& page) {
   page.assign(kPageBytes, 0);
-  const int code = file->pMethods->xRead(file, page.data(), static_cast<int>(kPageBytes),
+  const int code = file->pMethods->xRead(file, page.data(), kPageBytes,
                                          static_cast<sqlite3_int64>(number * kPageBytes));
   if (code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ) return {};
   return fail(ErrorCode::cache_failed,

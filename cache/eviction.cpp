@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kEvictedAtOnce = 512;
 constexpr std::int64_t kRowsRead = 64;
 constexpr const char* kFreePages = "PRAGMA freelist_count";
-constexpr const char* kShrink = "PRAGMA incremental_vacuum(256)";
+constexpr const char* kShrink = "PRAGMA incremental_vacuum(1024)";
 
 constexpr const char* kSizeBytes = "SELECT size_bytes FROM totals";
 constexpr const char* kEntries = "SELECT entries FROM totals";

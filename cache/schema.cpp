@@ -90,7 +90,7 @@ END;
 // Zeroing what is deleted would write every evicted byte once more; nothing here is secret.
 constexpr const char* kWalSettings = R"sql(
 PRAGMA synchronous = NORMAL;
-PRAGMA wal_autocheckpoint = 256;
+PRAGMA wal_autocheckpoint = 1024;
 PRAGMA journal_size_limit = 4194304;
 PRAGMA mmap_size = 1099511627776;
 PRAGMA foreign_keys = ON;
@@ -114,7 +114,8 @@ PRAGMA secure_delete = OFF;
 constexpr const char* kLocalLayerSettings = "PRAGMA mmap_size = 1099511627776";
 constexpr const char* kNetworkLayerSettings = "PRAGMA mmap_size = 0";
 // The file can become shorter only if it is made so that pages can be moved.
-constexpr const char* kPageSettings = "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL";
+constexpr const char* kPageSettings = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL";
+static_assert(kPageBytes == 4096);
 
 enum class Content { empty, store };
 

@@ -15,6 +15,10 @@ namespace kiln {
 inline constexpr int kSchemaVersion = 2;
 inline constexpr const char* kStoreFileName = "kernels-v2.db";
 inline constexpr std::int64_t kApplicationId = 0x4b696c6e;  // "Kiln"
+// A put changes a dozen pages beside its payload's, whole pages go to the log, and who opens the
+// file reads the log: so they are small. All of the schema's text fits on the first one, as the
+// rescue of a damaged first page needs it.
+inline constexpr int kPageBytes = 4096;
 // The version before: a new store begins with its entries, and a layer may still have it.
 inline constexpr int kPreviousSchemaVersion = 1;
 inline constexpr const char* kPreviousStoreFileName = "kernels-v1.db";

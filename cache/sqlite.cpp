@@ -50,9 +50,17 @@ Database::Fault fault_of(int code) {
   return is_damage(code) ? Database::Fault::damaged : Database::Fault::other;
 }
 
+// SQLite keeps no system error of a COMMIT that failed; the operating system still has it.
+int system_error_of(sqlite3* handle) {
+  if (const int kept = sqlite3_system_errno(handle)) return kept;
+  sqlite3_vfs* vfs = nullptr;
+  sqlite3_file_control(handle, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
+  return vfs && vfs->xGetLastError ? vfs->xGetLastError(vfs, 0, nullptr) : 0;
+}
+
 std::string reason_of(sqlite3* handle, int busy_timeout_ms) {
   const int code = sqlite3_extended_errcode(handle);
-  const int system_error = sqlite3_system_errno(handle);
+  const int system_error = system_error_of(handle);
   const auto with_system_error = [&](std::string_view text) {
     return system_error ? fmt::format("{}: {}", text, std::strerror(system_error))
                         : std::string(text);

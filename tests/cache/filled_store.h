@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "cache/schema.h"
 #include "tests/cache/support.h"
 
 namespace kiln::test {
@@ -16,7 +17,7 @@ namespace fs = std::filesystem;
 
 inline constexpr int kEntries = 40;
 inline constexpr std::size_t kPayload = 30'000;
-inline constexpr std::size_t kPage = 16384;
+inline constexpr std::size_t kPage = kPageBytes;
 
 inline std::string read_file(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -30,9 +31,9 @@ inline void write_file(const fs::path& path, std::string_view content) {
 // A store of kEntries that nobody has open, and its bytes.
 class FilledStore {
  public:
-  FilledStore() {
+  explicit FilledStore(int entries = kEntries) {
     auto store = open_store(folder_.path());
-    for (int i = 0; i < kEntries; ++i) put_entry(*store, i, kPayload);
+    for (int i = 0; i < entries; ++i) put_entry(*store, i, kPayload);
     store.reset();
     content_ = read_file(folder_.database());
   }

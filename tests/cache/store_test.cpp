@@ -169,12 +169,12 @@ TEST(Store, OnANetworkFileSystemItUsesNoLogAndNoMap) {
   EXPECT_FALSE(std::filesystem::exists(folder.database().string() + "-shm"));
 }
 
-TEST(Store, UsesTheLogAndLargePagesElsewhere) {
+TEST(Store, UsesTheLogAndSmallPagesElsewhere) {
   const TempFolder folder;
   auto store = open_store(folder.path());
   RawDatabase raw(folder.database());
   EXPECT_EQ(raw.value("PRAGMA journal_mode"), "wal");
-  EXPECT_EQ(raw.value("PRAGMA page_size"), "16384");
+  EXPECT_EQ(raw.value("PRAGMA page_size"), "4096");
   EXPECT_EQ(raw.value("PRAGMA user_version"), "2");
   EXPECT_EQ(raw.value("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = "
                       "'table' AND NOT strict AND name NOT LIKE 'sqlite%'"),
