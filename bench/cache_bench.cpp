@@ -13,13 +13,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <latch>
-#include <mutex>
-#include <thread>
-#include <unordered_map>
 
-#include "bench/interleaved.h"
-#include "cache/flight_cache.h"
+#include "bench/cache_bench.h"
 #include "runtime/artifact_source.h"
 #include "tests/cache/support.h"
 #include "tests/runtime/fake_compiler.h"
@@ -27,119 +22,10 @@
 
 namespace {
 
-// 64 bytes: what a call of an op says of its shape, arch and device.
-struct Request {
-  std::uint64_t op = 0;
-  std::uint64_t arch_and_device = 0;
-  std::int64_t shape[6] = {};
-
-  friend bool operator==(const Request& a, const Request& b) {
-    return std::memcmp(&a, &b, sizeof a) == 0;
-  }
-};
-
-}  // namespace
-
-template <>
-struct std::hash<Request> {
-  std::size_t operator()(const Request& request) const noexcept {
-    return XXH3_64bits(&request, sizeof request);
-  }
-};
-
-namespace {
-
 using namespace kiln;
 using namespace kiln::test;
+using bench::ns_since;
 using Clock = std::chrono::steady_clock;
-
-double ns_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
-}
-
-// ---- memory
-
-Request request_of(int number) {
-  Request request;
-  request.op = 7;
-  request.shape[2] = number;
-  return request;
-}
-
-constexpr int kKeys = 1000;
-constexpr int kHitsPerThread = 4'000'000;  // some 50 ms, so that starting threads costs nothing
-
-struct Loaded {
-  int number = 0;
-};
-
-class MutexMap {
- public:
-  void put(int number) { map_.emplace(request_of(number), new_value(number)); }
-  std::shared_ptr<const Loaded> peek(const Request& key) {
-    const std::lock_guard lock(mutex_);
-    const auto found = map_.find(key);
-    return found == map_.end() ? nullptr : found->second;
-  }
-
- private:
-  static std::shared_ptr<const Loaded> new_value(int number) {
-    return std::make_shared<const Loaded>(Loaded{number});
-  }
-  std::mutex mutex_;
-  std::unordered_map<Request, std::shared_ptr<const Loaded>> map_;
-};
-
-// Wall time per hit over all threads, from a typed request: packed, hashed, found, held, released.
-template <class Cache>
-double hit_ns(Cache& cache, int thread_count) {
-  std::vector<Request> requests;
-  for (int i = 0; i < kKeys; ++i) requests.push_back(request_of(i));
-  std::latch ready(thread_count + 1);
-  std::atomic<int> wrong = 0;
-  std::vector<std::thread> threads;
-  for (int t = 0; t < thread_count; ++t) {
-    threads.emplace_back([&, t] {
-      ready.arrive_and_wait();
-      int missed = 0;
-      std::size_t at = static_cast<std::size_t>(t) * 131;
-      for (int i = 0; i < kHitsPerThread; ++i) {
-        at = (at + 7) % kKeys;
-        const auto value = cache.peek(requests[at]);
-        missed += !value || value->number != static_cast<int>(at);
-      }
-      wrong += missed;
-    });
-  }
-  ready.arrive_and_wait();
-  const Clock::time_point start = Clock::now();
-  for (std::thread& thread : threads) thread.join();
-  if (wrong != 0) return std::nan("");
-  return ns_since(start) / (static_cast<double>(kHitsPerThread) * thread_count);
-}
-
-void memory_bench(bench::Format format) {
-  FlightCache<Request, Loaded> cache({}, [](const Loaded&) { return 1; });
-  MutexMap map;
-  for (int i = 0; i < kKeys; ++i) {
-    (void)cache.get(request_of(i), [&] {
-      return Result<std::shared_ptr<const Loaded>>(std::make_shared<const Loaded>(Loaded{i}));
-    });
-    map.put(i);
-  }
-  const auto rows =
-      bench::measure_interleaved({{"typed request, 1 thread", [&] { return hit_ns(cache, 1); }},
-                                  {"typed request, 2 threads", [&] { return hit_ns(cache, 2); }},
-                                  {"typed request, 8 threads", [&] { return hit_ns(cache, 8); }},
-                                  {"mutex and map, 1 thread", [&] { return hit_ns(map, 1); }},
-                                  {"mutex and map, 2 threads", [&] { return hit_ns(map, 2); }},
-                                  {"mutex and map, 8 threads", [&] { return hit_ns(map, 8); }}},
-                                 11);
-  bench::print({"memory hit of 1,000 keys, wall time per hit", "ns",
-                "hashing 64 bytes and one cache line of a table; goals: 30 ns, 2 threads at most "
-                "0.59, 8 threads no more than 2"},
-               rows, format);
-}
 
 // ---- disk
 
@@ -411,7 +297,7 @@ int main(int argc, char** argv) {
   if (argc == 3 && has("--cold")) return cold(argv[2]);
   const bench::Format format = bench::format_of(argc, argv);
   const bool all = !has("memory") && !has("disk") && !has("first") && !has("cold");
-  if (all || has("memory")) memory_bench(format);
+  if (all || has("memory")) bench::memory_hits(format);
   if (all || has("disk")) {
     disk_bench(format);
     put_bench(format);
