@@ -9,6 +9,7 @@
 #include <cstring>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 namespace kiln::test {
 namespace {
@@ -20,6 +21,7 @@ std::atomic<Fault> fault{Fault::none};
 std::atomic<Operations> operations{Operations::writes};
 std::atomic<int> first{0};
 std::atomic<int> done{0};
+std::function<void()> visitor;
 
 // What the operation returns in place of being done; SQLITE_OK: it is to be done.
 int meet(Operations kind, int io_code) {
@@ -27,6 +29,9 @@ int meet(Operations kind, int io_code) {
   if (++done < first) return SQLITE_OK;
   switch (fault.load()) {
     case Fault::none:
+      return SQLITE_OK;
+    case Fault::visit:
+      if (visitor) std::exchange(visitor, nullptr)();
       return SQLITE_OK;
     case Fault::kill:
       raise(SIGKILL);
@@ -88,7 +93,7 @@ KILN_MEET(xShmMap, Operations::writes, SQLITE_IOERR_SHMMAP,
           KILN_COMMA page KILN_COMMA size KILN_COMMA extend KILN_COMMA map)
 // The locks of shared memory do not touch the disk: nothing but a kill can come in between.
 int xShmLock(sqlite3_file* file, int offset, int count, int flags) {
-  if (fault == Fault::kill) (void)meet(Operations::writes, SQLITE_OK);
+  if (fault == Fault::kill || fault == Fault::visit) (void)meet(Operations::writes, SQLITE_OK);
   return methods(file).xShmLock(file_of(file)->real(), offset, count, flags);
 }
 void xShmBarrier(sqlite3_file* file) {
@@ -160,6 +165,11 @@ void FaultyVfs::set(Fault what, int nth, Operations which) {
   operations = which;
   first = nth;
   done = 0;
+}
+
+void FaultyVfs::visit_before(int nth, std::function<void()> visit) {
+  visitor = std::move(visit);
+  set(Fault::visit, nth, Operations::all);
 }
 
 int FaultyVfs::count() const {

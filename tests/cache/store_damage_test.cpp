@@ -3,6 +3,7 @@
 // still be read is kept.
 #include <random>
 
+#include "cache/rescue.h"
 #include "tests/cache/faulty_vfs.h"
 #include "tests/cache/filled_store.h"
 
@@ -261,6 +262,37 @@ TEST(StoreDamage, KilledWhileItIsRescuedLosesNothingMore) {
     }
     EXPECT_EQ(files, 0) << step;
   }
+}
+
+// Whatever another puts while the file is rescued, at whichever step, is there afterwards.
+TEST(StoreDamage, EntryPutMeanwhileIsKept) {
+  constexpr int kFew = 1;
+  const FilledStore filled(kFew);
+  std::string content = filled.content();
+  fill_page(content, filled.root_page("quarantine"), '\x5a');
+  int steps = 1000;
+  int kept = 0;
+  for (int step = 1; step < steps; step += 3) {
+    filled.set(content);
+    bool acknowledged = false;
+    {
+      FaultyVfs vfs;
+      vfs.visit_before(step, [&] {
+        StoreOptions options;
+        options.folder = filled.path();
+        options.busy_timeout_ms = 1;
+        const auto other = Store::open(options);
+        acknowledged = other && (*other)->put(key_of(1000), entry_of(1000));
+      });
+      ASSERT_TRUE(rescue_store_file(filled.folder().database(), 5000)) << step;
+      steps = std::min(steps, vfs.count());
+    }
+    if (!acknowledged && kept > 10) break;  // the rescue has the lock from here on
+    if (!acknowledged) continue;
+    ++kept;
+    ASSERT_TRUE(holds(*open_store(filled.path()), 1000)) << "put before step " << step;
+  }
+  EXPECT_GT(kept, 10);
 }
 
 TEST(StoreDamage, ReadOnlyStoreFailsAndChangesNothing) {

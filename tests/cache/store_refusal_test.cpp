@@ -6,10 +6,25 @@
 #include <iterator>
 
 #include "cache/folder.h"
+#include "cache/schema.h"
 #include "tests/cache/support.h"
 
 namespace kiln::test {
 namespace {
+
+// A schema that runs code of its own when it is used is not run, and a damaged cell is found.
+TEST(StoreRefusal, ConnectionIsDefensive) {
+  const TempFolder folder;
+  put_entry(*open_store(folder.path()), 1);
+  Database::Fault fault;
+  auto database =
+      open_store_file(folder.database(), OpenMode::read_write, FileSystemKind::local, 1000, fault);
+  ASSERT_TRUE(database);
+  EXPECT_EQ(database->integer("PRAGMA trusted_schema").value(), 0);
+  EXPECT_EQ(database->integer("PRAGMA cell_size_check").value(), 1);
+  EXPECT_EQ(database->integer("PRAGMA foreign_keys").value(), 1);
+  EXPECT_FALSE(database->run("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = ''"));
+}
 
 namespace fs = std::filesystem;
 
