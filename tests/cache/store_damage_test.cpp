@@ -272,7 +272,7 @@ TEST(StoreDamage, EntryPutMeanwhileIsKept) {
   fill_page(content, filled.root_page("quarantine"), '\x5a');
   int steps = 1000;
   int kept = 0;
-  for (int step = 1; step < steps; step += 3) {
+  for (int step = 1; step < steps; step += 6) {
     filled.set(content);
     bool acknowledged = false;
     {
