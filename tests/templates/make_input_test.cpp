@@ -111,7 +111,7 @@ TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
                                                          "kiln/lanes.h",
                                                          "kiln/math.h",
                                                          "kiln/shape.h",
-                                                          "kiln/storage_type.h",
+                                                         "kiln/storage_type.h",
                                                          "kiln/thread.h",
                                                          "kiln/warp.h",
                                                          "varlen/sequences.h"}));

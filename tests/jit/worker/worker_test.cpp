@@ -210,8 +210,7 @@ TEST_F(IsolatedHiprtc, WhoGivesUpGetsHisThreadBack) {
   std::atomic<int> cancelled{0};
   for (int i = 0; i < 3; ++i) {  // one asks, two wait for the only worker
     threads.emplace_back([&] {
-      const auto made =
-          isolated(compilers).compile_until(gpu_sample("gfx90a"), stop.get_token());
+      const auto made = isolated(compilers).compile_until(gpu_sample("gfx90a"), stop.get_token());
       ASSERT_FALSE(made);
       cancelled += made.error().code == ErrorCode::cancelled ? 1 : 0;
     });
@@ -221,9 +220,8 @@ TEST_F(IsolatedHiprtc, WhoGivesUpGetsHisThreadBack) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(cancelled, 3);
   EXPECT_LT(std::chrono::steady_clock::now() - start, 20s);
-  EXPECT_EQ(
-      isolated(compilers).compile_until(gpu_sample("gfx90a"), stop.get_token()).error().code,
-      ErrorCode::cancelled);
+  EXPECT_EQ(isolated(compilers).compile_until(gpu_sample("gfx90a"), stop.get_token()).error().code,
+            ErrorCode::cancelled);
 }
 
 }  // namespace
