@@ -36,7 +36,7 @@ class Integers {
   template <class T>
   Integers(std::vector<T> values, std::vector<std::int64_t> shape) : shape_(std::move(shape)) {
     bytes_.resize(values.size() * sizeof(T));
-    std::memcpy(bytes_.data(), values.data(), bytes_.size());
+    if (!values.empty()) std::memcpy(bytes_.data(), values.data(), bytes_.size());
     bits_ = 8 * sizeof(T);
   }
   DLTensor dl() {

@@ -164,10 +164,10 @@ typedef struct kiln_kda_decode_args {
   const DLTensor *cu_seqlens, *accepted;             /* optional */
   const DLTensor *intermediate, *intermediate_slots; /* optional, both or none */
   int64_t tokens_max;                                /* with cu_seqlens; 0: 1 */
-  kiln_kda_gate gate;
-  kiln_kda_beta beta;
-  kiln_kda_layout layout;
-  kiln_kda_state_write state_write;
+  int32_t gate;        /* kiln_kda_gate; the enums have no fixed width in C */
+  int32_t beta;        /* kiln_kda_beta */
+  int32_t layout;      /* kiln_kda_layout */
+  int32_t state_write; /* kiln_kda_state_write */
   const float* scale;
   int no_qk_l2norm;         /* 0: q and k are normalised */
   float l2norm_eps;         /* 0: 1e-6 */

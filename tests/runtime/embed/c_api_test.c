@@ -123,7 +123,7 @@ static void run_kda_decode(kiln_runtime* runtime) {
     CHECK(kda_state[64 + i] == 0);
   }
   SAYS(call_kda(runtime, &args, "q"), KILN_INVALID_ARGUMENT, "tensor 'q' is null");
-  args.gate = (kiln_kda_gate)4;
+  args.gate = 4;
   SAYS(call_kda(runtime, &args, ""), KILN_INVALID_ARGUMENT, "gate is 4; it takes 0 to 3");
   args.gate = KILN_KDA_GATE_SOFTPLUS;
   SAYS(call_kda(runtime, &args, ""), KILN_INVALID_ARGUMENT, "tensor 'A_log' is absent");
