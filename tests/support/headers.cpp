@@ -1,0 +1,1 @@
+// Only there to have the headers of tests/CMakeLists.txt compiled for it.
