@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A warm typed call, from its first instruction to the return of a driver that does nothing, beside
-// the bare launch call of that driver.
+// the bare launch call of that driver. Names of ops: only those.
 #include <fmt/format.h>
 #include <time.h>
 
+#include <algorithm>
 #include <latch>
 #include <mutex>
 #include <thread>
@@ -52,6 +53,14 @@ void check(const Result<void>& result) {
   std::exit(1);
 }
 
+// All are, unless some are named.
+bool is_asked_for(const std::string& op, int argc, char** argv) {
+  const auto names_it = [&](const char* argument) { return op == argument; };
+  const auto is_name = [](const char* argument) { return argument[0] != '-'; };
+  return std::none_of(argv + 1, argv + argc, is_name) ||
+         std::any_of(argv + 1, argv + argc, names_it);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -70,6 +79,7 @@ int main(int argc, char** argv) {
     std::vector<bench::Contestant> contestants = {
         {"bare cuLaunchKernelEx", [&] { return ns_per_call(threads, bare); }}};
     for (const test::SampleCall& each : calls) {
+      if (!is_asked_for(each.op, argc, argv)) continue;
       contestants.push_back(
           {each.op, [&] { return ns_per_call(threads, [&] { check(each.call(*stub, {})); }); }});
     }

@@ -56,7 +56,7 @@ Result<Calls::CallPointer> Calls::resolve(const CallKey& key) {
   for (const Implementation& implementation : call->op.implementations) {
     if (!runtime_.is_allowed(call->op, implementation)) continue;
     if (!can_build(implementation, call->shape, call->arch)) continue;
-    call->candidates.emplace_back(&implementation);
+    call->candidates.emplace_back(&implementation, call->shape);
   }
   return call;
 }
@@ -109,12 +109,11 @@ Selection Calls::selection_of(const ResolvedCall& call, const CallCandidate& ser
 Result<CallCandidate*> Calls::choose(ResolvedCall& call, const void* params, Stream stream,
                                      Choice choice, Broken& broken) {
   for (CallCandidate& candidate : call.candidates) {
-    const Implementation& implementation = *candidate.implementation;
     const bool is_loaded = candidate.kernel.load(std::memory_order_acquire) != nullptr;
     if (!is_loaded && candidate.passed_over.load(std::memory_order_relaxed)) continue;
-    if (!implementation.can_serve(call.shape, params)) continue;
-    if (choice == Choice::best && implementation.is_best && call.candidates.size() > 1 &&
-        !implementation.is_best(call.shape, params)) {
+    if (!candidate.can_serve(params)) continue;
+    if (choice == Choice::best && candidate.is_best && call.candidates.size() > 1 &&
+        !candidate.is_best(params)) {
       continue;
     }
     if (is_loaded) return &candidate;
@@ -141,8 +140,7 @@ Result<void> Calls::launch(const CallKey& key, const void* params, const CallOpt
     }
     if (options.selected) *options.selected = selection_of(call, *served, params);
     const Kernel* const kernel = served->kernel.load(std::memory_order_relaxed);
-    return kernel->launch(served->implementation->plan(call.shape, params), params,
-                          call.op.params_bytes, options.stream);
+    return kernel->launch(served->plan(params), params, call.op.params_bytes, options.stream);
   }
   if (broken.error) return fail(std::move(*broken.error));
   auto selection = runtime_.select(call.op, call.shape, call.arch, params);

@@ -46,9 +46,16 @@ namespace kiln {
 
 // An implementation that can be built for the call's shape and arch.
 struct CallCandidate {
-  explicit CallCandidate(const Implementation* which) : implementation(which) {}
+  CallCandidate(const Implementation* which, const Shape& shape)
+      : implementation(which),
+        can_serve(which->can_serve.bind(shape)),
+        is_best(which->is_best.bind(shape)),
+        plan(which->plan.bind(shape)) {}
 
   const Implementation* const implementation;
+  const ShapeFunction<Answer>::Bound can_serve;
+  const ShapeFunction<Answer>::Bound is_best;  // empty: always
+  const ShapeFunction<LaunchPlan>::Bound plan;
   std::atomic<const Kernel*> kernel{nullptr};  // set once, owned by `owner`
   std::atomic<bool> passed_over{false};        // its kernel cannot be had, and another one serves
   std::shared_ptr<const Kernel> owner;         // guarded by ResolvedCall::mutex

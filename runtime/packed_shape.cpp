@@ -14,8 +14,6 @@
 namespace kiln {
 namespace {
 
-using Values = std::array<std::int64_t, PackedShape::kParamsMax>;
-
 [[noreturn]] void end_on_bug(const std::string& message) {
   fmt::print(stderr, "kiln bug: {}\n", message);
   std::abort();
@@ -40,27 +38,42 @@ std::int64_t number_of(const ParamSpec& param, const ShapeValue& value) {
   return word - param.choices.begin();
 }
 
-std::vector<Values> defaults_of_all() {
-  std::vector<Values> all;
+// Numbers that stand for different texts of one list must differ.
+std::uint64_t tag_unlike(const std::vector<std::uint64_t>& others, std::string_view text) {
+  const std::uint64_t number = ShapeTag(text).number();
+  if (number == 0 || std::find(others.begin(), others.end(), number) != others.end()) {
+    end_on_bug(fmt::format("'{}' and another name or word have the same ShapeTag", text));
+  }
+  return number;
+}
+
+}  // namespace
+
+std::vector<PackedShape::Tags> PackedShape::tags_of_all() {
+  std::vector<Tags> all;
   for (const Op& op : ops()) {
-    if (op.shape_params.size() > PackedShape::kParamsMax) {
+    if (op.shape_params.size() > kParamsMax) {
       end_on_bug(fmt::format("op {} has {} shape parameters; PackedShape holds {}", op.name,
-                             op.shape_params.size(), PackedShape::kParamsMax));
+                             op.shape_params.size(), kParamsMax));
     }
-    Values& values = all.emplace_back();
-    std::size_t i = 0;
+    Tags& tags = all.emplace_back();
+    std::vector<std::uint64_t> names;
     for (const ParamSpec& param : op.shape_params) {
-      values[i++] = number_of(param, param.default_value);
+      const std::size_t i = names.size();
+      names.push_back(tags.names[i] = tag_unlike(names, param.name));
+      for (const std::string& word : param.choices) {
+        tags.choices[i].push_back(tag_unlike(tags.choices[i], word));
+      }
+      tags.defaults[i] = number_of(param, param.default_value);
     }
   }
   return all;
 }
 
-}  // namespace
-
 PackedShape::PackedShape(const Op& op) : op_(&op) {
-  static const std::vector<Values> defaults = defaults_of_all();
-  values_ = defaults[static_cast<std::size_t>(&op - ops().data())];
+  static const std::vector<Tags> tags = tags_of_all();
+  tags_ = &tags[static_cast<std::size_t>(&op - ops().data())];
+  values_ = tags_->defaults;
 }
 
 Result<PackedShape> PackedShape::of(const Op& op, const Shape& shape) {
@@ -76,7 +89,7 @@ Result<PackedShape> PackedShape::of(const Op& op, const Shape& shape) {
     if (const Answer answer = check_value(*param, given.value); !answer) {
       return bad(given, answer.reason());
     }
-    packed.set(given.name, number_of(*param, given.value));
+    packed.set(std::string_view(given.name), number_of(*param, given.value));
   }
   for (const ParamSpec& param : op.shape_params) {
     if (shape.find(param.name)) continue;
@@ -87,23 +100,16 @@ Result<PackedShape> PackedShape::of(const Op& op, const Shape& shape) {
   return packed;
 }
 
-std::size_t PackedShape::index_of(std::string_view name) {
-  const auto& params = op_->shape_params;
-  for (std::size_t tried = 0; tried < params.size(); ++tried, ++next_) {
-    if (next_ == params.size()) next_ = 0;
-    if (params[next_].name == name) return next_++;
+std::size_t PackedShape::search(ShapeTag name) const {
+  for (std::size_t i = 0; i < op_->shape_params.size(); ++i) {
+    if (tags_->names[i] == name.number()) return i;
   }
-  end_on_bug(fmt::format("op {} has no shape parameter '{}'", op_->name, name));
+  end_on_bug(fmt::format("op {} has no shape parameter '{}'", op_->name, name.text()));
 }
 
-void PackedShape::set_word(std::string_view name, std::string_view word) {
-  const std::size_t index = index_of(name);
-  const auto& choices = op_->shape_params[index].choices;
-  const auto found = std::find(choices.begin(), choices.end(), word);
-  if (found == choices.end()) {
-    end_on_bug(fmt::format("op {}: {} has no choice '{}'", op_->name, name, word));
-  }
-  values_[index] = found - choices.begin();
+void PackedShape::refuse_word(std::size_t index, ShapeTag word) const {
+  end_on_bug(fmt::format("op {}: {} has no choice '{}'", op_->name, op_->shape_params[index].name,
+                         word.text()));
 }
 
 Shape PackedShape::shape() const {
@@ -123,7 +129,7 @@ Shape PackedShape::shape() const {
 }
 
 std::uint64_t PackedShape::hash() const {
-  return XXH3_64bits_withSeed(values_.data(), op_->shape_params.size() * sizeof values_[0],
+  return XXH3_64bits_withSeed(values_.data(), sizeof values_,
                               reinterpret_cast<std::uintptr_t>(op_));
 }
 

@@ -5,10 +5,31 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "templates/registry.h"
 
 namespace kiln {
+
+// A name or a word of a shape as a number: a hot call compares numbers, not text. The compiler
+// makes it from a literal.
+class ShapeTag {
+ public:
+  template <std::size_t size>
+  consteval ShapeTag(const char (&text)[size]) : ShapeTag(std::string_view(text, size - 1)) {}
+  constexpr ShapeTag(std::string_view text) : text_(text) {
+    for (const char c : text) number_ = (number_ ^ static_cast<unsigned char>(c)) * kFnvPrime;
+  }
+
+  constexpr std::uint64_t number() const { return number_; }
+  constexpr std::string_view text() const { return text_; }
+
+ private:
+  static constexpr std::uint64_t kFnvPrime = 0x100000001b3;  // FNV-1a, 64 bits
+
+  std::uint64_t number_ = 0xcbf29ce484222325;
+  std::string_view text_;
+};
 
 // One number for each shape parameter of an op, in the op's order: the integer itself, a switch as
 // 0 or 1, a word as its index among the choices.
@@ -24,8 +45,17 @@ class PackedShape {
 
   // A name or word that the op does not have is a bug in the caller and ends the program. Quickest
   // in the op's own order.
-  void set(std::string_view name, std::int64_t value) { values_[index_of(name)] = value; }
-  void set_word(std::string_view name, std::string_view word);
+  void set(ShapeTag name, std::int64_t value) { values_[index_of(name)] = value; }
+  void set_word(ShapeTag name, ShapeTag word) {
+    const std::size_t index = index_of(name);
+    const std::vector<std::uint64_t>& choices = tags_->choices[index];
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+      if (choices[i] != word.number()) continue;
+      values_[index] = static_cast<std::int64_t>(i);
+      return;
+    }
+    refuse_word(index, word);
+  }
 
   const Op& op() const { return *op_; }
   Shape shape() const;
@@ -33,18 +63,30 @@ class PackedShape {
 
   friend bool operator==(const PackedShape& a, const PackedShape& b) {
     if (a.op_ != b.op_) return false;
-    for (std::size_t i = 0; i < a.op_->shape_params.size(); ++i) {
-      if (a.values_[i] != b.values_[i]) return false;
-    }
-    return true;
+    return a.values_ == b.values_;  // all of an op's: the rest is 0
   }
 
  private:
-  std::size_t index_of(std::string_view name);
+  using Values = std::array<std::int64_t, kParamsMax>;
+  // What an op's parameters and their choices are called.
+  struct Tags {
+    Values defaults{};
+    std::array<std::uint64_t, kParamsMax + 1> names{};  // 0 ends them
+    std::array<std::vector<std::uint64_t>, kParamsMax> choices;
+  };
+  static std::vector<Tags> tags_of_all();
+
+  std::size_t index_of(ShapeTag name) {
+    if (tags_->names[next_] != name.number()) next_ = search(name);
+    return next_++;
+  }
+  std::size_t search(ShapeTag name) const;
+  [[noreturn]] void refuse_word(std::size_t index, ShapeTag word) const;
 
   const Op* op_;
+  const Tags* tags_;
   std::size_t next_ = 0;  // where the next name most likely is
-  std::array<std::int64_t, kParamsMax> values_{};
+  Values values_;
 };
 
 }  // namespace kiln

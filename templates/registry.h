@@ -12,6 +12,7 @@
 #include "jit/base/compile_input.h"
 #include "jit/base/export.h"
 #include "jit/base/launch.h"
+#include "templates/shape_function.h"
 
 namespace kiln {
 
@@ -35,13 +36,14 @@ struct Implementation {
   Answer (*can_build)(const Shape& shape, const Arch& arch);
   // Whether that code serves this call; `params` is the op's parameter struct
   // (templates/kernels/<op>/params.h). On the launch path: neither it nor the two below may
-  // allocate, unless it finds fault with `params` themselves.
-  Answer (*can_serve)(const Shape& shape, const void* params);
+  // allocate, unless it finds fault with `params` themselves, and what they need of the shape they
+  // take as a type that holds it decoded (ShapeFunction).
+  ShapeFunction<Answer> can_serve;
   // Whether it is the best for a call that it can serve, and not the ones after it; asked where
   // there is a choice. Null: always.
-  Answer (*is_best)(const Shape& shape, const void* params) = nullptr;
+  ShapeFunction<Answer> is_best = nullptr;
   // The launches of this call.
-  LaunchPlan (*plan)(const Shape& shape, const void* params);
+  ShapeFunction<LaunchPlan> plan;
 
   std::string source;                         // an embedded file: "kda_decode/small_batch.cu"
   std::vector<std::string> name_expressions;  // "kiln::kda_decode_small_batch"

@@ -148,8 +148,8 @@ Result<void> check_kda_matrices(std::string_view op, std::string_view name,
 }
 
 PackedShape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kind) {
-  constexpr const char* kGates[] = {"softplus", "lower_bound", "precomputed", "scalar"};
-  constexpr const char* kBetas[] = {"logit", "doubled", "given"};
+  constexpr ShapeTag kGates[] = {"softplus", "lower_bound", "precomputed", "scalar"};
+  constexpr ShapeTag kBetas[] = {"logit", "doubled", "given"};
   PackedShape shape(op);
   shape.set("H", sizes.heads);
   shape.set("HV", sizes.value_heads);
@@ -160,7 +160,7 @@ PackedShape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kin
   shape.set_word("io", name_of(sizes.io));
   shape.set_word("gate_io", name_of(sizes.gate_io));
   shape.set_word("state", name_of(sizes.state));
-  shape.set_word("layout", kind.layout == KdaLayout::VK ? "VK" : "KV");
+  shape.set_word("layout", kind.layout == KdaLayout::VK ? ShapeTag("VK") : ShapeTag("KV"));
   shape.set("qk_l2norm", kind.qk_l2norm);
   return shape;
 }

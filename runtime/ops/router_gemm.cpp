@@ -96,7 +96,7 @@ PackedShape shape_of(const Op& op, const Sizes& sizes, const Types& types) {
   shape.set("K", sizes.hidden);
   shape.set_word("io", name_of(types.io));
   shape.set_word("out", name_of(types.out));
-  shape.set_word("bias", types.bias ? name_of(*types.bias) : "none");
+  shape.set_word("bias", types.bias ? ShapeTag(name_of(*types.bias)) : ShapeTag("none"));
   return shape;
 }
 

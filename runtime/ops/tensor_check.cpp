@@ -8,24 +8,15 @@
 namespace kiln {
 namespace {
 
-struct TypeRow {
-  ElementType type;
-  const char* name;
-  DLDataType dl;
-};
-constexpr TypeRow kTypes[] = {
-    {ElementType::bf16, "bf16", {kDLBfloat, 16, 1}}, {ElementType::f16, "f16", {kDLFloat, 16, 1}},
-    {ElementType::f32, "f32", {kDLFloat, 32, 1}},    {ElementType::i32, "i32", {kDLInt, 32, 1}},
-    {ElementType::i64, "i64", {kDLInt, 64, 1}},
-};
-
-const TypeRow& row_of(ElementType type) {
-  return kTypes[static_cast<int>(type)];
-}
+constexpr const char* kTypeNames[] = {"bf16", "f16", "f32", "i32", "i64"};
 
 std::string describe_type(const DLDataType& type) {
-  for (const TypeRow& row : kTypes) {
-    if (row.dl.code == type.code && row.dl.bits == type.bits && type.lanes == 1) return row.name;
+  using enum ElementType;
+  for (const ElementType known : {bf16, f16, f32, i32, i64}) {
+    const DLDataType dl = dl_type_of(known);
+    if (dl.code == type.code && dl.bits == type.bits && type.lanes == 1) {
+      return std::string(name_of(known));
+    }
   }
   return fmt::format("DLPack code {}, {} bits, {} lanes", int{type.code}, int{type.bits},
                      int{type.lanes});
@@ -66,35 +57,15 @@ bool is_empty(const DLTensor& tensor) {
 }  // namespace
 
 std::string_view name_of(ElementType type) {
-  return row_of(type).name;
-}
-std::size_t size_bytes_of(ElementType type) {
-  return row_of(type).dl.bits / 8U;
-}
-
-bool holds(const DLTensor& tensor, ElementType type) {
-  const DLDataType& wanted = row_of(type).dl;
-  return tensor.dtype.code == wanted.code && tensor.dtype.bits == wanted.bits &&
-         tensor.dtype.lanes == 1;
-}
-
-void* address_of(const DLTensor& tensor) {
-  return static_cast<char*>(tensor.data) + tensor.byte_offset;
-}
-
-std::int64_t stride_of(const DLTensor& tensor, int dim) {
-  if (tensor.strides) return tensor.strides[dim];
-  std::int64_t stride = 1;
-  for (int i = tensor.ndim - 1; i > dim; --i) stride *= tensor.shape[i];
-  return stride;
+  return kTypeNames[static_cast<int>(type)];
 }
 
 tl::unexpected<Error> TensorCheck::bad(std::string_view name, const std::string& what) const {
   return fail(ErrorCode::invalid_argument, fmt::format("{}: tensor '{}' {}", op_, name, what));
 }
 
-Result<void> TensorCheck::check_rank(std::string_view name, const DLTensor& tensor,
-                                     int rank) const {
+Result<void> TensorCheck::look_closely_at_rank(std::string_view name, const DLTensor& tensor,
+                                               int rank) const {
   if (tensor.ndim != rank) {
     return bad(name, fmt::format("has {} dimensions, not {}", tensor.ndim, rank));
   }
@@ -136,27 +107,9 @@ Result<void> TensorCheck::check_device(std::string_view name, const DLTensor& te
                                first_, describe_device(device_)));
 }
 
-// Whether nothing about `tensor` needs a closer look: what nearly every call's tensors are, told in
-// a few nanoseconds. A no decides nothing.
-bool TensorCheck::is_plain(const DLTensor& tensor, ElementType type,
-                           std::initializer_list<Extent> extents) const {
-  if (!holds(tensor, type) || tensor.device.device_type != device_.device_type ||
-      tensor.device.device_id != device_.device_id || first_.empty()) {
-    return false;
-  }
-  const auto rank = static_cast<int>(extents.size());
-  if (tensor.ndim != rank || rank == 0 || !tensor.shape || !tensor.data) return false;
-  const Extent* const wanted = extents.begin();
-  for (int dim = 0; dim < rank; ++dim) {
-    if (tensor.shape[dim] != wanted[dim].size || tensor.shape[dim] < 1) return false;
-  }
-  if (tensor.strides && tensor.strides[rank - 1] != 1) return false;
-  return reinterpret_cast<std::uintptr_t>(address_of(tensor)) % size_bytes_of(type) == 0;
-}
-
-Result<void> TensorCheck::check(std::string_view name, const DLTensor& tensor, ElementType type,
-                                std::initializer_list<Extent> extents, Inner inner) {
-  if (is_plain(tensor, type, extents)) return {};
+Result<void> TensorCheck::look_closely(std::string_view name, const DLTensor& tensor,
+                                       ElementType type, std::initializer_list<Extent> extents,
+                                       Inner inner) {
   if (!tensor.data && tensor.ndim == 0 && extents.size() > 0) return bad(name, "is absent");
   if (!holds(tensor, type)) {
     return bad(name, fmt::format("holds {}, not {}", describe_type(tensor.dtype), name_of(type)));
@@ -183,8 +136,9 @@ Result<void> TensorCheck::check(std::string_view name, const DLTensor& tensor, E
   return {};
 }
 
-Result<void> TensorCheck::check_dense(std::string_view name, const DLTensor& tensor,
-                                      ElementType type, std::initializer_list<Extent> extents) {
+Result<void> TensorCheck::look_closely_dense(std::string_view name, const DLTensor& tensor,
+                                             ElementType type,
+                                             std::initializer_list<Extent> extents) {
   KILN_TRY(check(name, tensor, type, extents));
   if (!tensor.strides) return {};
   std::int64_t wanted = 1;

@@ -50,17 +50,17 @@ std::vector<ParamSpec> kda_shape_params() {
   };
 }
 
-KdaShape kda_shape(const Shape& shape) {
-  return {shape.integer("H"),
-          shape.integer("HV"),
-          static_cast<int>(shape.integer("K")),
-          static_cast<int>(shape.integer("V")),
-          shape.word("layout") == "VK",
-          bytes_of(shape.word("state")),
-          bytes_of(shape.word("io")),
-          bytes_of(shape.word("gate_io")),
-          shape.word("gate") != "precomputed"};
-}
+KdaShape::KdaShape(const Shape& shape)
+    : heads(shape.integer("H")),
+      value_heads(shape.integer("HV")),
+      k(static_cast<int>(shape.integer("K"))),
+      v(static_cast<int>(shape.integer("V"))),
+      vk(shape.word("layout") == "VK"),
+      state_bytes(bytes_of(shape.word("state"))),
+      io_bytes(bytes_of(shape.word("io"))),
+      gate_io_bytes(bytes_of(shape.word("gate_io"))),
+      has_rate(shape.word("gate") == "softplus" || shape.word("gate") == "scalar"),
+      scalar_gate(shape.word("gate") == "scalar") {}
 
 Answer can_build_kda(const Shape& shape, const Arch& arch) {
   if (arch.family() == ArchFamily::nvidia && arch.sm() < 80) {
@@ -81,13 +81,13 @@ Answer can_build_kda(const Shape& shape, const Arch& arch) {
   return Answer::yes();
 }
 
-Answer can_serve_kda(const Shape& shape, const KdaParams& p) {
+Answer can_serve_kda(const KdaShape& shape, const KdaParams& p) {
   if (p.batch < 0) return Answer::no(fmt::format("batch is {}", p.batch));
   if (p.tokens < 0) return Answer::no(fmt::format("tokens is {}", p.tokens));
   if (p.total < 0) return Answer::no(fmt::format("total is {}", p.total));
   if (kda_states(shape, p) > kStatesMax) {
     return Answer::no(fmt::format("{} sequences of {} heads are more than {} states in one call",
-                                  p.batch, shape.integer("HV"), kStatesMax));
+                                  p.batch, shape.value_heads, kStatesMax));
   }
   if (p.state.slots < 0) return Answer::no(fmt::format("pool is {}", p.state.slots));
   if (p.slot_bytes != 4 && p.slot_bytes != 8) {
@@ -100,21 +100,19 @@ Answer can_serve_kda(const Shape& shape, const KdaParams& p) {
     bool empty;  // and so may have no data
   };
   const bool no_tokens = p.cu_seqlens != nullptr ? p.total == 0 : p.tokens == 0;
-  const bool no_rate = shape.word("gate") == "precomputed" || shape.word("gate") == "lower_bound";
   for (const auto& [name, data, empty] :
        {Tensor{"q", p.q.data, no_tokens}, Tensor{"k", p.k.data, no_tokens},
         Tensor{"v", p.v.data, no_tokens}, Tensor{"a", p.a.data, no_tokens},
         Tensor{"b", p.b.data, no_tokens}, Tensor{"out", p.out.data, no_tokens},
-        Tensor{"a_log", p.a_log, no_rate}, Tensor{"state", p.state.data, p.state.slots == 0},
-        Tensor{"slots", p.slots, false}}) {
+        Tensor{"a_log", p.a_log, !shape.has_rate},
+        Tensor{"state", p.state.data, p.state.slots == 0}, Tensor{"slots", p.slots, false}}) {
     if (!data && !empty) return Answer::no(fmt::format("{} is null", name));
   }
   return Answer::yes();
 }
 
-Answer is_aligned_kda(const Shape& shape, const KdaParams& p) {
-  const KdaShape sizes = kda_shape(shape);
-  const long long vector = 16 / sizes.state_bytes;
+Answer is_aligned_kda(const KdaShape& shape, const KdaParams& p) {
+  const long long vector = 16 / shape.state_bytes;
   const auto address = [](const void* data) { return reinterpret_cast<std::intptr_t>(data); };
   if (address(p.state.data) % 16 != 0) {
     return Answer::quick_no("a row of the state is not 16-byte aligned (at {:#x})",
@@ -131,22 +129,22 @@ Answer is_aligned_kda(const Shape& shape, const KdaParams& p) {
     int element_bytes;
     bool vector;
   };
-  for (const Row& row : {Row{"q", p.q, sizes.io_bytes, true}, Row{"k", p.k, sizes.io_bytes, true},
-                         Row{"a", p.a, sizes.gate_io_bytes, shape.word("gate") != "scalar"}}) {
+  for (const Row& row : {Row{"q", p.q, shape.io_bytes, true}, Row{"k", p.k, shape.io_bytes, true},
+                         Row{"a", p.a, shape.gate_io_bytes, !shape.scalar_gate}}) {
     const int bytes = 4 * row.element_bytes;
     if (!row.vector || rows_aligned(row.heads, row.element_bytes, static_cast<unsigned>(bytes))) {
       continue;
     }
     return Answer::quick_no("rows of {} are not all {}-byte aligned", row.name, bytes);
   }
-  if (address(p.dt_bias) % 16 != 0 && shape.word("gate") != "scalar") {
+  if (address(p.dt_bias) % 16 != 0 && !shape.scalar_gate) {
     return Answer::quick_no("dt_bias is not 16-byte aligned (at {:#x})", address(p.dt_bias));
   }
   return Answer::yes();
 }
 
-std::int64_t kda_states(const Shape& shape, const KdaParams& params) {
-  return params.batch * shape.integer("HV");
+std::int64_t kda_states(const KdaShape& shape, const KdaParams& params) {
+  return params.batch * shape.value_heads;
 }
 
 }  // namespace kiln

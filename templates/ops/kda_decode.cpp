@@ -20,7 +20,7 @@ const KdaDecodeParams& params_of(const void* params) {
   return *static_cast<const KdaDecodeParams*>(params);
 }
 
-Answer can_serve_any(const Shape& shape, const void* params) {
+Answer can_serve_any(const KdaShape& shape, const void* params) {
   const KdaDecodeParams& p = params_of(params);
   if (const Answer answer = can_serve_kda(shape, p); !answer) return answer;
   if (p.batch > 0 && p.intermediate.data && !p.intermediate_slots) {
@@ -29,7 +29,7 @@ Answer can_serve_any(const Shape& shape, const void* params) {
   return Answer::yes();
 }
 
-Answer can_serve_single(const Shape& shape, const void* params) {
+Answer can_serve_single(const KdaShape& shape, const void* params) {
   const KdaDecodeParams& p = params_of(params);
   if (p.tokens != 1) return Answer::quick_no("up to {} tokens per sequence", p.tokens);
   if (p.state_write != kKdaWriteLast || p.accepted || p.intermediate.data) {
@@ -39,7 +39,7 @@ Answer can_serve_single(const Shape& shape, const void* params) {
   return can_serve_any(shape, params);
 }
 
-Answer is_best_large(const Shape& shape, const void* params) {
+Answer is_best_large(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states >= kStatesLarge) return Answer::yes();
   return Answer::quick_no("{} states; worth it from {} on", states, kStatesLarge);
@@ -53,7 +53,7 @@ LaunchStep gpu_step(std::int64_t blocks_x, std::int64_t blocks_y) {
   return step;
 }
 
-LaunchPlan plan_large(const Shape& shape, const void* params) {
+LaunchPlan plan_large(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states == 0) return {};
   LaunchStep step = gpu_step(states, 1);
@@ -63,33 +63,30 @@ LaunchPlan plan_large(const Shape& shape, const void* params) {
 
 // Enough blocks to give each multiprocessor of a large chip work, as long as each warp of a block
 // keeps a tile.
-LaunchPlan plan_small(const Shape& shape, const void* params) {
+LaunchPlan plan_small(const KdaShape& shape, const void* params) {
   constexpr std::int64_t kBlocksWanted = 512;
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states == 0) return {};
-  const KdaShape sizes = kda_shape(shape);
-  const int rows_min = kda_block_rows(sizes.vk, sizes.k, sizes.v, sizes.state_bytes);
+  const int rows_min = kda_block_rows(shape.vk, shape.k, shape.v, shape.state_bytes);
   std::int64_t slices = 1;
-  while (states * slices < kBlocksWanted && sizes.v / (slices * 2) >= rows_min) slices *= 2;
+  while (states * slices < kBlocksWanted && shape.v / (slices * 2) >= rows_min) slices *= 2;
   return {gpu_step(states, slices)};
 }
 
-LaunchPlan plan_several(const Shape& shape, const void* params) {
+LaunchPlan plan_several(const KdaShape& shape, const void* params) {
   const KdaDecodeParams& p = params_of(params);
   const std::int64_t states = kda_states(shape, p);
   if (states == 0 || p.tokens == 0) return {};
-  const KdaShape sizes = kda_shape(shape);
   return {
-      gpu_step(states, sizes.v / kda_token_rows(sizes.vk, sizes.k, sizes.v, sizes.state_bytes))};
+      gpu_step(states, shape.v / kda_token_rows(shape.vk, shape.k, shape.v, shape.state_bytes))};
 }
 
-LaunchPlan plan_cpu(const Shape& shape, const void* params) {
+LaunchPlan plan_cpu(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states == 0) return {};
-  const KdaShape sizes = kda_shape(shape);
   LaunchStep step;
   step.dims.grid.x =
-      static_cast<std::uint32_t>(states * kda_decode_cpu_slices(sizes.vk, states, sizes.v));
+      static_cast<std::uint32_t>(states * kda_decode_cpu_slices(shape.vk, states, shape.v));
   return {step};
 }
 
@@ -106,9 +103,8 @@ std::vector<ParamSpec> call_params() {
 }
 
 Implementation gpu_implementation(const char* name, const char* doc,
-                                  Answer (*can_serve)(const Shape&, const void*),
-                                  LaunchPlan (*plan)(const Shape&, const void*),
-                                  Answer (*is_best)(const Shape&, const void*) = nullptr) {
+                                  ShapeFunction<Answer> can_serve, ShapeFunction<LaunchPlan> plan,
+                                  ShapeFunction<Answer> is_best = nullptr) {
   return Implementation{
       .name = fmt::format("kda_decode/{}", name),
       .doc = doc,

@@ -38,31 +38,30 @@ Answer can_build_prefill(const Shape& shape, const Arch& arch) {
   return can_build_kda(shape, arch);
 }
 
-Answer can_serve_prefill(const Shape& shape, const void* params) {
+Answer can_serve_prefill(const KdaShape& shape, const void* params) {
   const KdaPrefillParams& p = params_of(params);
   if (p.batch > 0 && !p.cu_seqlens) return Answer::no("cu_seqlens is null");
   return can_serve_kda(shape, p);
 }
 
-LaunchPlan plan_gpu(const Shape& shape, const void* params) {
+LaunchPlan plan_gpu(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states == 0) return {};
-  const KdaShape sizes = kda_shape(shape);
   LaunchStep step;
   step.dims.grid = {static_cast<std::uint32_t>(states),
                     static_cast<std::uint32_t>(
-                        sizes.v / kda_token_rows(sizes.vk, sizes.k, sizes.v, sizes.state_bytes)),
+                        shape.v / kda_token_rows(shape.vk, shape.k, shape.v, shape.state_bytes)),
                     1};
   step.dims.block = {kKdaThreads, 1, 1};
   step.dims.programmatic_dependent_launch = true;
   return {step};
 }
 
-LaunchPlan plan_cpu(const Shape& shape, const void* params) {
+LaunchPlan plan_cpu(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states == 0) return {};
   LaunchStep step;
-  step.dims.grid.x = static_cast<std::uint32_t>(states * (shape.integer("V") / kKdaPrefillCpuRows));
+  step.dims.grid.x = static_cast<std::uint32_t>(states * (shape.v / kKdaPrefillCpuRows));
   return {step};
 }
 

@@ -87,6 +87,96 @@ KILN_DEVICE void store(f16* to, Floats x) {
 }
 #endif
 
+// 2 * vector_lanes neighbouring elements in two vectors, in the order in which elements of type
+// Order come from memory at least cost: bf16 the even ones and then the odd ones, since a word of
+// memory holds one of each and no lane has to move; others as they lie.
+struct FloatsPair {
+  Floats one, two;
+};
+
+namespace cpu_vector_detail {
+KILN_DEVICE FloatsPair apart(FloatsPair in_row) {
+  FloatsPair pair;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < vector_lanes / 2; ++i) {
+    pair.one[i] = in_row.one[2 * i];
+    pair.two[i] = in_row.one[2 * i + 1];
+    pair.one[vector_lanes / 2 + i] = in_row.two[2 * i];
+    pair.two[vector_lanes / 2 + i] = in_row.two[2 * i + 1];
+  }
+  return pair;
+}
+KILN_DEVICE FloatsPair in_row(FloatsPair apart) {
+  FloatsPair pair;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < vector_lanes / 2; ++i) {
+    pair.one[2 * i] = apart.one[i];
+    pair.one[2 * i + 1] = apart.two[i];
+    pair.two[2 * i] = apart.one[vector_lanes / 2 + i];
+    pair.two[2 * i + 1] = apart.two[vector_lanes / 2 + i];
+  }
+  return pair;
+}
+KILN_DEVICE Uints pair_bits_by_integers(FloatsPair x) {
+  return soft::bf16_bits(x.one) | soft::bf16_bits(x.two) << 16;
+}
+}  // namespace cpu_vector_detail
+
+template <class Order, class T>
+KILN_DEVICE FloatsPair load_pair(const T* from) {
+  if constexpr (is_same<Order, bf16> && is_same<T, bf16>) {
+    Uints bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    return {bit_cast<Floats>(bits << 16), bit_cast<Floats>(bits & Uints(0xffff0000u))};
+  } else {
+    const FloatsPair pair{load(from), load(from + vector_lanes)};
+    if constexpr (is_same<Order, bf16>) return cpu_vector_detail::apart(pair);
+    return pair;
+  }
+}
+
+// Pair i to to[i].
+template <class Order, class T, int count>
+KILN_DEVICE void store_pairs(T* const (&to)[count], const FloatsPair (&x)[count]) {
+  if constexpr (is_same<Order, bf16> && is_same<T, bf16>) {
+#if defined(__AVX512BF16__)
+    u32 denormals = 0;  // as in store_all()
+#pragma clang loop unroll(full)
+    for (int i = 0; i < count; ++i) {
+      denormals |= cpu_vector_detail::denormals(x[i].one) | cpu_vector_detail::denormals(x[i].two);
+    }
+    if (__builtin_expect(denormals == 0, 1)) {
+#pragma clang loop unroll(full)
+      for (int i = 0; i < count; ++i) {
+        const auto bits = __builtin_ia32_cvtne2ps2bf16_512(x[i].two, x[i].one);
+        const auto words = __builtin_shufflevector(bits, bits, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5,
+                                                   21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27,
+                                                   12, 28, 13, 29, 14, 30, 15, 31);
+        __builtin_memcpy(to[i], &words, sizeof words);
+      }
+      return;
+    }
+#endif
+#pragma clang loop unroll(full)
+    for (int i = 0; i < count; ++i) {
+      const Uints bits = cpu_vector_detail::pair_bits_by_integers(x[i]);
+      __builtin_memcpy(to[i], &bits, sizeof bits);
+    }
+  } else {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < count; ++i) {
+      FloatsPair pair = x[i];
+      if constexpr (is_same<Order, bf16>) pair = cpu_vector_detail::in_row(pair);
+      store(to[i], pair.one);
+      store(to[i] + vector_lanes, pair.two);
+    }
+  }
+}
+template <class Order, class T>
+KILN_DEVICE void store_pair(T* to, FloatsPair x) {
+  store_pairs<Order, T, 1>({to}, {x});
+}
+
 // A store past the caches, for what is not read again soon; aligned to the vector's size.
 KILN_DEVICE void store_streaming(float* to, Floats x) {
   __builtin_nontemporal_store(x, reinterpret_cast<Floats*>(to));

@@ -12,22 +12,34 @@
 namespace kiln {
 namespace kda_detail {
 
+// What lies densely in the state, keys in layout VK and values in layout KV, is in registers and in
+// scratch memory in the order of State (see load_pair()).
+constexpr int kPair = 2 * vector_lanes;
+using KeyOrder = StorageType<kVk && shape::state_is::bf16, false>;
+
 constexpr int kVectors = shape::K / vector_lanes;  // of a row of K
 constexpr int kRows = 4;                           // values of a step, layout VK
 // Layout KV: as many vectors of values as leave registers for the rest.
-constexpr int kColumnVectors = min(64 / vector_lanes, 8);
-constexpr int kColumns = kColumnVectors * vector_lanes;
+constexpr int kColumnPairs = min(64 / vector_lanes, 8) / 2;
+constexpr int kColumns = kColumnPairs * kPair;
 constexpr int kStep = kVk ? kRows : kColumns;
 
-// How far ahead the state is asked for: the caches' own prefetchers stop at each 4 KiB page.
-constexpr int kPrefetchRows = kVk ? 32 / int{sizeof(State)} : 32;
+// How far ahead the state is asked for: the caches' own prefetchers stop at each 4 KiB page. In
+// layout VK 8 KiB, a line with every line that is used: with more at once, or a whole state ahead,
+// memory waited for arithmetic (bf16: 70 % of its bandwidth, not 90).
+constexpr int kPrefetchRows = kVk ? 8192 / (shape::K * int{sizeof(State)}) : 32;
+static_assert(kPrefetchRows % kRows == 0);
 constexpr int kLineBytes = 64;
 
 KILN_DEVICE void prefetch_row(const State* row, int count) {
   for (int i = 0; i < count; i += kLineBytes / int{sizeof(State)}) prefetch_for_write(row + i);
 }
+// The lines that begin among the elements c to c + kPair of a row.
+KILN_DEVICE void prefetch_pair(const State* row, int c) {
+  if (c * int{sizeof(State)} % kLineBytes == 0) prefetch_row(row + c, kPair);
+}
 
-// What all values of a head share; keys in order.
+// What all values of a head share; keys in the order of KeyOrder.
 struct alignas(64) Head {
   float decay[shape::K];    // e^g
   float k[shape::K];        // normalised
@@ -48,7 +60,10 @@ KILN_DEVICE float dot(const float* a, const float* b) {
 template <class T>
 KILN_DEVICE void load_row(const void* data, i64 offset, float factor, float* row) {
   const T* from = static_cast<const T*>(data) + offset;
-  for (int c = 0; c < shape::K; c += vector_lanes) store(row + c, load(from + c) * Floats(factor));
+  for (int c = 0; c < shape::K; c += kPair) {
+    const FloatsPair x = load_pair<KeyOrder>(from + c);
+    store_pair<float>(row + c, {x.one * Floats(factor), x.two * Floats(factor)});
+  }
 }
 
 template <class T>
@@ -64,10 +79,13 @@ KILN_DEVICE void load_decay(const KdaParams& p, i64 n, i64 t, int hv, float* dec
     const Floats whole(decay_of(p, rate, to_float(a[0]) + (biased ? p.dt_bias[hv] : 0.0f)));
     for (int c = 0; c < shape::K; c += vector_lanes) store(decay + c, whole);
   } else {
-    for (int c = 0; c < shape::K; c += vector_lanes) {
-      Floats x = load(a + c);
-      if (biased) x += load(p.dt_bias + hv * shape::K + c);
-      store(decay + c, decay_of(p, rate, x));
+    for (int c = 0; c < shape::K; c += kPair) {
+      FloatsPair x = load_pair<KeyOrder>(a + c);
+      if (biased) {
+        const FloatsPair bias = load_pair<KeyOrder>(p.dt_bias + hv * shape::K + c);
+        x = {x.one + bias.one, x.two + bias.two};
+      }
+      store_pair<float>(decay + c, {decay_of(p, rate, x.one), decay_of(p, rate, x.two)});
     }
   }
 }
@@ -97,20 +115,24 @@ KILN_DEVICE void load_head(const KdaParams& p, i64 n, i64 t, int hv, Head& head)
   head.kq = dot(head.k, q);
 }
 
-// Rows `state` to state + kRows of layout VK: updates them and gives their outputs.
+// Rows `state` to state + kRows of layout VK: updates them and gives their outputs. Asks for the
+// rows at `ahead` meanwhile, half of them in each sweep.
 template <class S>
-KILN_DEVICE void update_rows(S* state, const Head& head, const Io* v, Io* out) {
+KILN_DEVICE void update_rows(S* state, const Head& head, const Io* v, Io* out, const State* ahead) {
   Floats along_k[kRows] = {};
   Floats along_q[kRows] = {};
-#pragma clang loop unroll_count(8)
-  for (int c = 0; c < shape::K; c += vector_lanes) {
-    const Floats decay_k = load(head.decay_k + c);
-    const Floats decay_q = load(head.decay_q + c);
+#pragma clang loop unroll_count(4)
+  for (int c = 0; c < shape::K; c += kPair) {
+    const FloatsPair decay_k = load_pair<float>(head.decay_k + c);
+    const FloatsPair decay_q = load_pair<float>(head.decay_q + c);
 #pragma clang loop unroll(full)
     for (int r = 0; r < kRows; ++r) {
-      const Floats row = load(state + r * shape::K + c);
-      along_k[r] = fma(row, decay_k, along_k[r]);
-      along_q[r] = fma(row, decay_q, along_q[r]);
+      const FloatsPair row = load_pair<S>(state + r * shape::K + c);
+      if (r < kRows / 2) prefetch_pair(ahead + r * shape::K, c);
+      along_k[r] = fma(row.one, decay_k.one, along_k[r]);
+      along_q[r] = fma(row.one, decay_q.one, along_q[r]);
+      along_k[r] = fma(row.two, decay_k.two, along_k[r]);
+      along_q[r] = fma(row.two, decay_q.two, along_q[r]);
     }
   }
   const Floats4 sum_k = horizontal_sums(along_k[0], along_k[1], along_k[2], along_k[3]);
@@ -120,17 +142,20 @@ KILN_DEVICE void update_rows(S* state, const Head& head, const Io* v, Io* out) {
   const Floats4 o = sum_q + u * head.kq;
   // Not unrolled: the compiler would keep what the first sweep loaded, most of it on the stack.
 #pragma clang loop unroll(disable)
-  for (int c = 0; c < shape::K; c += vector_lanes) {
-    const Floats decay = load(head.decay + c);
-    const Floats k = load(head.k + c);
+  for (int c = 0; c < shape::K; c += kPair) {
+    const FloatsPair decay = load_pair<float>(head.decay + c);
+    const FloatsPair k = load_pair<float>(head.k + c);
     S* at[kRows];
-    Floats next[kRows];
+    FloatsPair next[kRows];
 #pragma clang loop unroll(full)
     for (int r = 0; r < kRows; ++r) {
       at[r] = state + r * shape::K + c;
-      next[r] = fma(Floats(u[r]), k, load(at[r]) * decay);
+      const FloatsPair row = load_pair<S>(at[r]);
+      if (r >= kRows / 2) prefetch_pair(ahead + r * shape::K, c);
+      next[r] = {fma(Floats(u[r]), k.one, row.one * decay.one),
+                 fma(Floats(u[r]), k.two, row.two * decay.two)};
     }
-    store_all(at, next);
+    store_pairs<S>(at, next);
   }
   for (int r = 0; r < kRows; ++r) out[r] = from_float<Io>(o[r]);
 }
@@ -138,8 +163,8 @@ KILN_DEVICE void update_rows(S* state, const Head& head, const Io* v, Io* out) {
 // The same for kColumns columns of layout KV, whose rows are `stride` apart.
 template <class S>
 KILN_DEVICE void update_columns(S* state, i64 stride, const Head& head, const Io* v, Io* out) {
-  Floats along_k[kColumnVectors] = {};
-  Floats along_q[kColumnVectors] = {};
+  FloatsPair along_k[kColumnPairs] = {};
+  FloatsPair along_q[kColumnPairs] = {};
   for (int j = 0; j < shape::K; ++j) {
     const S* row = state + j * stride;
     const Floats decay_k(head.decay_k[j]);
@@ -148,29 +173,34 @@ KILN_DEVICE void update_columns(S* state, i64 stride, const Head& head, const Io
       prefetch_row(reinterpret_cast<const State*>(row + kPrefetchRows * stride), kColumns);
     }
 #pragma clang loop unroll(full)
-    for (int c = 0; c < kColumnVectors; ++c) {
-      const Floats at = load(row + c * vector_lanes);
-      along_k[c] = fma(at, decay_k, along_k[c]);
-      along_q[c] = fma(at, decay_q, along_q[c]);
+    for (int c = 0; c < kColumnPairs; ++c) {
+      const FloatsPair at = load_pair<S>(row + c * kPair);
+      along_k[c] = {fma(at.one, decay_k, along_k[c].one), fma(at.two, decay_k, along_k[c].two)};
+      along_q[c] = {fma(at.one, decay_q, along_q[c].one), fma(at.two, decay_q, along_q[c].two)};
     }
   }
-  Floats u[kColumnVectors];
-  for (int c = 0; c < kColumnVectors; ++c) {
-    u[c] = Floats(head.beta) * (load(v + c * vector_lanes) - along_k[c]);
-    store(out + c * vector_lanes, along_q[c] + u[c] * Floats(head.kq));
+  FloatsPair u[kColumnPairs];
+  const Floats beta(head.beta);
+  const Floats kq(head.kq);
+  for (int c = 0; c < kColumnPairs; ++c) {
+    const FloatsPair value = load_pair<State>(v + c * kPair);
+    u[c] = {beta * (value.one - along_k[c].one), beta * (value.two - along_k[c].two)};
+    store_pair<State>(out + c * kPair,
+                      {along_q[c].one + u[c].one * kq, along_q[c].two + u[c].two * kq});
   }
   for (int j = 0; j < shape::K; ++j) {
     S* row = state + j * stride;
     const Floats decay(head.decay[j]);
     const Floats k(head.k[j]);
-    S* at[kColumnVectors];
-    Floats next[kColumnVectors];
+    S* at[kColumnPairs];
+    FloatsPair next[kColumnPairs];
 #pragma clang loop unroll(full)
-    for (int c = 0; c < kColumnVectors; ++c) {
-      at[c] = row + c * vector_lanes;
-      next[c] = fma(u[c], k, load(at[c]) * decay);
+    for (int c = 0; c < kColumnPairs; ++c) {
+      at[c] = row + c * kPair;
+      const FloatsPair old = load_pair<S>(at[c]);
+      next[c] = {fma(u[c].one, k, old.one * decay), fma(u[c].two, k, old.two * decay)};
     }
-    store_all(at, next);
+    store_pairs<S>(at, next);
   }
 }
 
@@ -183,21 +213,24 @@ struct Slice {
   int count;
 
   // One token of these values. `next`: a state of as many values that comes after this one, or
-  // null; asking for it now keeps the memory busy while its gate is computed.
+  // null; asking for its first rows now keeps the memory busy while its gate is computed.
   KILN_DEVICE void advance(const Head& head, const Io* v, Io* out, const State* next) const {
     for (int i = 0; i < count; i += kStep) {
       if constexpr (kVk) {
-        if (next != nullptr) {
-          prefetch_row(next + i * shape::K, kRows * shape::K);
-        } else if (is_same<S, State> && i + kPrefetchRows < count) {
-          prefetch_row(reinterpret_cast<const State*>(data) + (i + kPrefetchRows) * shape::K,
-                       kRows * shape::K);
-        }
-        update_rows(data + i * shape::K, head, v + i, out + i);
+        update_rows(data + i * shape::K, head, v + i, out + i, rows_ahead(i, next));
       } else {
         update_columns(data + i, stride, head, v + i, out + i);
       }
     }
+  }
+  // What to ask for while rows i to i + kRows are updated: those kPrefetchRows further on, in the
+  // next state from this one's end on. Scratch memory, and what nothing follows, are in the caches.
+  KILN_DEVICE const State* rows_ahead(int i, const State* next) const {
+    const State* here = reinterpret_cast<const State*>(data);
+    if constexpr (!is_same<S, State>) return here;
+    const int ahead = i + min(kPrefetchRows, count);
+    if (ahead < count) return here + ahead * shape::K;
+    return next != nullptr ? next + (ahead - count) * shape::K : here + i * shape::K;
   }
   // What the first step needs, while the gate is computed.
   KILN_DEVICE void prefetch_first() const {
@@ -212,8 +245,8 @@ struct Slice {
     const int rows = kVk ? 1 : shape::K;
     const int length = kVk ? count * shape::K : count;
     for (int j = 0; j < rows; ++j) {
-      for (int i = 0; i < length; i += vector_lanes) {
-        store(data + j * stride + i, load(from.data + j * from.stride + i));
+      for (int i = 0; i < length; i += kPair) {
+        store_pair<S>(data + j * stride + i, load_pair<From>(from.data + j * from.stride + i));
       }
     }
   }

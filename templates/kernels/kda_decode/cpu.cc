@@ -60,21 +60,22 @@ KILN_DEVICE const State* start_of(const KdaDecodeParams& p, const Item& item) {
   return slot < 0 || slot >= p.state.slots ? nullptr : slice_of(p.state, slot, item).data;
 }
 
-// `next`: where the state of the following item begins, or null.
-KILN_DEVICE void run_item(const KilnCpuHost* host, const KdaDecodeParams& p, const Item& item,
-                          const State* next) {
+// `next`: where the state of the following item begins, or null. `asked`: whether the item before
+// asked for the first rows of this one. Returns whether this one has asked for those of the next.
+KILN_DEVICE bool run_item(const KilnCpuHost* host, const KdaDecodeParams& p, const Item& item,
+                          const State* next, bool asked) {
   const Sequence tokens = tokens_of(p, item.n);
   const i64 slot = first_slot(p, item.n);
   if (slot < 0 || slot >= p.state.slots) {
     clear_tokens(p, item.n, tokens, item.hv, item.first, item.count);
-    return;
+    return false;
   }
-  if (tokens.length == 0) return;
+  if (tokens.length == 0) return false;
   const Slice<State> memory = slice_of(p.state, slot, item);
-  memory.prefetch_first();
+  if (!asked) memory.prefetch_first();
   if (tokens.length == 1 && p.state_write == kKdaWriteLast && p.intermediate.data == nullptr) {
     advance_token(p, item.n, tokens.first, item.hv, item.first, memory, next);
-    return;
+    return next != nullptr;
   }
   const Slice<float> state{static_cast<float*>(host->scratch), kVk ? 0 : item.count, item.count};
   state.copy_from(memory);
@@ -83,6 +84,7 @@ KILN_DEVICE void run_item(const KilnCpuHost* host, const KdaDecodeParams& p, con
     write_after(p, item, t, state);
   }
   if (p.state_write == kKdaWriteLast) memory.copy_from(state);
+  return false;
 }
 
 }  // namespace kda_decode_detail
@@ -98,8 +100,10 @@ KILN_CPU_KERNEL(kda_decode_cpu, host, params, first, last) {
     return Item{state / shape::HV, static_cast<int>(state % shape::HV),
                 static_cast<int>(i % slices) * count, count};
   };
+  bool asked = false;
   for (i64 i = first; i < last; ++i) {
-    run_item(host, p, item(i), kVk && i + 1 < last ? start_of(p, item(i + 1)) : nullptr);
+    const State* next = kVk && i + 1 < last ? start_of(p, item(i + 1)) : nullptr;
+    asked = run_item(host, p, item(i), next, asked);
   }
 }
 
