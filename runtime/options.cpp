@@ -201,6 +201,7 @@ Result<Options> read_variables() {
                                 {"off", LogLevel::off}},
                                options.log_level));
   options.dump_folder = path_variable("KILN_DUMP");
+  options.record_plan_file = path_variable("KILN_RECORD_PLAN");
   if (const auto size = variable("KILN_CACHE_SIZE")) {
     KILN_TRY_ASSIGN(options.cache_size_bytes_max, parse_size("KILN_CACHE_SIZE", *size));
   }

@@ -49,6 +49,7 @@ Result<Runtime::Impl::KernelPointer> Runtime::Impl::find_or_compile(const Select
                                                                     const Shape& shape,
                                                                     const Arch& arch, int device) {
   const Implementation& implementation = *selection.implementation;
+  plan.record(*selection.op, shape, arch);
   KILN_TRY_ASSIGN(const CompileInput exact, make_input(*selection.op, implementation, shape, arch));
   for (const Arch& candidate : arch.compatible()) {
     if (!can_build(implementation, shape, candidate)) continue;

@@ -13,6 +13,7 @@
 #include "runtime/calls.h"
 #include "runtime/counting.h"
 #include "runtime/drivers/drivers.h"
+#include "runtime/plan_recorder.h"
 
 namespace kiln {
 
@@ -24,6 +25,7 @@ class __attribute__((visibility("hidden"))) Runtime::Impl {
         compilers(compiler_settings(options)),
         drivers(options.drivers),
         source(options, compilers, counting),
+        plan(options.record_plan_file),
         kernels({UINT64_MAX, FlightLimits{}.failure_ttl}, [](const Kernel&) { return 1; }),
         calls(runtime),
         background(options.jobs) {}
@@ -49,6 +51,7 @@ class __attribute__((visibility("hidden"))) Runtime::Impl {
   Counting counting;
   Drivers drivers;
   ArtifactSource source;
+  PlanRecorder plan;
   FlightCache<std::string, Kernel> kernels;  // by what was asked for, and the device
   Calls calls;
   Background background;  // last: it ends first, and its jobs use all the others

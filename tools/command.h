@@ -24,6 +24,7 @@ Action add_key(CLI::App& app, Session& session);
 Action add_ls(CLI::App& app, Session& session);
 Action add_merge(CLI::App& app, Session& session);
 Action add_ops(CLI::App& app, Session& session);
+Action add_plan(CLI::App& app, Session& session);
 Action add_prewarm(CLI::App& app, Session& session);
 Action add_run(CLI::App& app, Session& session);
 Action add_show(CLI::App& app, Session& session);

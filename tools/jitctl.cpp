@@ -26,6 +26,7 @@ constexpr Subcommand kSubcommands[] = {
      add_which},
     {"compile", "Compile one kernel; registers, shared memory, spills", add_compile},
     {"prewarm", "Compile what a model or an op needs into the cache", add_prewarm},
+    {"plan", "What runs asked for, recorded with KILN_RECORD_PLAN: show, merge", add_plan},
     {"run", "Run an op on random inputs: error against the fp64 reference, time, bandwidth",
      add_run},
     {"ls", "List the stored kernels", add_ls},

@@ -16,6 +16,8 @@ class LinePrinter {
   explicit LinePrinter(Progress progress);
   ~LinePrinter();  // leaves the cursor at the start of a line
 
+  // Whether updates overwrite each other.
+  bool is_terminal() const { return terminal_; }
   // The current state; the next update overwrites it on a terminal.
   void update(std::string_view text);
   // A line that stays.

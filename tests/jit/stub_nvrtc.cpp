@@ -8,6 +8,7 @@
 //   STUB_LACKS_ARCHS        as before CUDA 11.2
 //   STUB_ARCH_COUNT         what nvrtcGetNumSupportedArchs says; else the right number
 //   STUB_KNOWS_NO_CACHE     as from CUDA 12.9 on
+//   STUB_COMPILES_NOTHING   every source is in error
 //   STUB_LACKS_REQUIRED     it has no nvrtcGetProgramLog
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,9 @@ int nvrtcCreateProgram(Program** program, const char* source, const char* name, 
   (*program)->log = strstr(source, "undeclared")
                         ? "reverse/simple.cu(13): error: identifier \"undeclared\" is undefined\n"
                         : "";
+#ifdef STUB_COMPILES_NOTHING
+  (*program)->log = "simple.cu(1): error: nothing is right today\n";
+#endif
   return kSuccess;
 }
 int nvrtcDestroyProgram(Program** program) {

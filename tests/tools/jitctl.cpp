@@ -12,6 +12,7 @@ Jitctl::Jitctl() {
               {"KILN_CACHE_SIZE", ""},
               {"KILN_TOOLCHAIN", ""},
               {"KILN_JOBS", ""},
+              {"KILN_RECORD_PLAN", ""},
               {"KILN_ISOLATION", ""},
               {"KILN_WORKER", ""},
               {"KILN_LOG", ""}};

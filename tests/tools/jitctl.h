@@ -24,6 +24,7 @@ class Jitctl {
   ProcessResult run_json(std::vector<std::string> words, nlohmann::json* object) const;
 
   void set(const std::string& variable, const std::string& value) { changes_[variable] = value; }
+  const Environment& environment() const { return changes_; }
   std::filesystem::path cache_folder() const { return home_.path() / "cache"; }
   std::filesystem::path database() const { return cache_folder() / "kernels-v2.db"; }
   const TempFolder& home() const { return home_; }

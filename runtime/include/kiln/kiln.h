@@ -11,6 +11,7 @@
 #include "kiln/kda_prefill.h"
 #include "kiln/kernel.h"
 #include "kiln/options.h"
+#include "kiln/plan.h"
 #include "kiln/qk_rmsnorm.h"
 #include "kiln/router_gemm.h"
 #include "kiln/runtime.h"

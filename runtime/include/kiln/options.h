@@ -65,6 +65,7 @@ struct KILN_API Options {
   //   KILN_CUDA_LIBRARY, KILN_HIP_LIBRARY
   //                       the library to use, and no other
   //   KILN_DUMP           a folder that receives the sources, options and log of each compile
+  //   KILN_RECORD_PLAN    a file that receives the requests for ops (kiln/plan.h), each once
   //   ROCM_PATH           a ROCm installation to look in
   //   CUDA_HOME           a CUDA toolkit to look in
   //   VIRTUAL_ENV, CONDA_PREFIX, PATH, HOME
@@ -86,7 +87,8 @@ struct KILN_API Options {
   // How long another process may hold a key's lease before this one compiles as well.
   int lease_wait_ms_max = 60'000;
   LogLevel log_level = LogLevel::warning;
-  std::optional<std::filesystem::path> dump_folder;  // see jit/compile_dump.h
+  std::optional<std::filesystem::path> dump_folder;       // see jit/compile_dump.h
+  std::optional<std::filesystem::path> record_plan_file;  // see kiln/plan.h
   CompilerSettings compilers;
   // This implementation ("kda_decode/small_batch") serves its op, and no other one: for tests and
   // measurements.
