@@ -26,6 +26,7 @@ endif()
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/kilnConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/kilnConfig.cmake
+  ${CMAKE_CURRENT_SOURCE_DIR}/kilnTesting.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/kilnConfigVersion.cmake DESTINATION ${folder})
 configure_file(kiln.pc.in kiln.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kiln.pc DESTINATION lib/pkgconfig)

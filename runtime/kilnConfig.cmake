@@ -1,5 +1,6 @@
 # find_package(kiln) gives kiln::kiln: the shared library, or with COMPONENTS static (or where there
-# is no shared one) the static libraries.
+# is no shared one) the static libraries; kiln::jitctl, the command line; and
+# kiln_add_no_compile_test().
 cmake_policy(PUSH)
 cmake_policy(VERSION 3.16...3.25)
 include(CMakeFindDependencyMacro)
@@ -26,6 +27,12 @@ if(NOT TARGET kiln::kiln)
   add_library(kiln::kiln INTERFACE IMPORTED)
   target_link_libraries(kiln::kiln INTERFACE kiln::${kiln_form})
 endif()
+get_filename_component(kiln_prefix ${CMAKE_CURRENT_LIST_DIR}/../../.. ABSOLUTE)
+if(NOT TARGET kiln::jitctl AND EXISTS ${kiln_prefix}/bin/jitctl)
+  add_executable(kiln::jitctl IMPORTED)
+  set_target_properties(kiln::jitctl PROPERTIES IMPORTED_LOCATION ${kiln_prefix}/bin/jitctl)
+endif()
+include(${CMAKE_CURRENT_LIST_DIR}/kilnTesting.cmake)
 foreach(component IN LISTS kiln_FIND_COMPONENTS)
   if(component MATCHES "^(static|shared)$" AND TARGET kiln::${component})
     set(kiln_${component}_FOUND TRUE)

@@ -19,6 +19,7 @@ Action add_doctor(CLI::App& app, Session& session);
 Action add_explain(CLI::App& app, Session& session);
 Action add_export(CLI::App& app, Session& session);
 Action add_gc(CLI::App& app, Session& session);
+Action add_generate(CLI::App& app, Session& session);
 Action add_import(CLI::App& app, Session& session);
 Action add_key(CLI::App& app, Session& session);
 Action add_ls(CLI::App& app, Session& session);

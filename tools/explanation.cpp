@@ -4,6 +4,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "tools/page.h"
+
 namespace kiln::cli {
 namespace {
 
@@ -66,12 +68,16 @@ void print_miss(const Explanation& explanation) {
     if (!explanation.looked_in.empty()) fmt::print("  nearest    none: no entry of this op\n");
     return;
   }
-  fmt::print("  nearest    {} (key {}, {}: {})\n", explanation.nearest->label,
-             explanation.nearest->key.request.short_hex(), name_of(explanation.nearest->tier),
-             explanation.nearest->file);
+  fmt::print("  nearest    {}\n",
+             folded(fmt::format("{} (key {}, {}: {})", explanation.nearest->label,
+                                explanation.nearest->key.request.short_hex(),
+                                name_of(explanation.nearest->tier), explanation.nearest->file),
+                    13));
   for (const RecordDifference& difference : explanation.differences) {
-    fmt::print("  differs    {}: stored {}, asked {}\n", difference.name,
-               text_of(difference.before), text_of(difference.after));
+    fmt::print("  differs    {}\n",
+               folded(fmt::format("{}: stored {}, asked {}", difference.name,
+                                  text_of(difference.before), text_of(difference.after)),
+                      13));
   }
 }
 
@@ -118,7 +124,7 @@ Json to_json(const Explanation& explanation) {
 }
 
 void print(const Explanation& explanation) {
-  fmt::print("{}\n", explanation.label);
+  fmt::print("{}\n", folded(explanation.label, 0));
   if (explanation.hit) {
     print_hit(*explanation.hit, explanation.is_other_toolchain);
   } else {
@@ -126,7 +132,7 @@ void print(const Explanation& explanation) {
   }
   for (const Explanation::Toolchain& toolchain : explanation.toolchains) {
     if (toolchain.record) continue;
-    fmt::print("  compiler   {}: {}\n", toolchain.compiler, toolchain.why_not);
+    fmt::print("  compiler   {}\n", folded(toolchain.compiler + ": " + toolchain.why_not, 13));
   }
   for (const Error& error : explanation.not_readable) {
     fmt::print("  not read   {}\n", error.message);

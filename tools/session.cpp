@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "tools/page.h"
+
 namespace kiln::cli {
 
 ExitCode exit_code_of(ErrorCode code) {
@@ -59,7 +61,7 @@ ExitCode Session::finish(Json result, ExitCode code) {
 }
 
 ExitCode Session::fail(const Error& error, Json result) {
-  fmt::print(stderr, "jitctl: {}\n", error.message);
+  fmt::print(stderr, "{} {}\n", painted(Colour::red, "jitctl:", stderr), error.message);
   if (!error.log.empty()) fmt::print(stderr, "{}\n", error.log);
   result["error"] = {{"code", name_of(error.code)}, {"message", error.message}, {"log", error.log}};
   return finish(std::move(result), exit_code_of(error.code));

@@ -8,6 +8,7 @@
 #include <cctype>
 #include <charconv>
 
+#include "jit/base/did_you_mean.h"
 #include "jit/base/host_cpu.h"
 
 namespace kiln {
@@ -24,8 +25,32 @@ constexpr std::array kDesktopSms = {75, 80, 86, 89, 90, 100, 103, 120, 121};
 constexpr int kFirstSmWithArchSpecific = 90;
 constexpr int kFirstSmWithFamilySpecific = 100;
 
+// What people may have meant: chips and products by the names that they are sold under.
+constexpr std::pair<std::string_view, std::string_view> kProducts[] = {
+    {"a100", "sm_80"},        {"ampere", "sm_80"},   {"l4", "sm_89"},        {"l40s", "sm_89"},
+    {"ada", "sm_89"},         {"h100", "sm_90a"},    {"h200", "sm_90a"},     {"hopper", "sm_90a"},
+    {"blackwell", "sm_100a"}, {"b200", "sm_100a"},   {"mi250", "gfx90a"},    {"mi250x", "gfx90a"},
+    {"mi300", "gfx942"},      {"mi300x", "gfx942"},  {"mi325x", "gfx942"},   {"mi350x", "gfx950"},
+    {"mi355x", "gfx950"},     {"avx2", "x86-64-v3"}, {"avx512", "x86-64-v4"}};
+constexpr std::string_view kNames[] = {
+    "cpu",    "simt",   "x86-64-v2", "x86-64-v3", "x86-64-v4", "sm_75",   "sm_80",
+    "sm_86",  "sm_89",  "sm_90",     "sm_90a",    "sm_100",    "sm_100a", "sm_120",
+    "gfx908", "gfx90a", "gfx942",    "gfx950",    "gfx1030",   "gfx1100", "gfx1201"};
+
+std::string meant(std::string_view text) {
+  std::string lower(text);
+  for (char& letter : lower) {
+    letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  }
+  for (const auto& [product, name] : kProducts) {
+    if (product == lower) return fmt::format(" (did you mean '{}'?)", name);
+  }
+  return did_you_mean(lower, kNames);
+}
+
 tl::unexpected<Error> bad(std::string_view text, std::string_view why) {
-  return fail(ErrorCode::invalid_argument, fmt::format("arch '{}': {}; {}", text, why, kForms));
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("arch '{}': {}{}; {}", text, why, meant(text), kForms));
 }
 
 bool all_digits(std::string_view text) {

@@ -53,6 +53,20 @@ run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/shared -G Ninja -DCMAKE_PREFIX_PAT
 run(${CMAKE_COMMAND} --build ${WORK}/shared)
 check_programs(${WORK}/shared shared)
 
+# The contract with CI: warm passes; with an empty cache the test fails, under the policy `locked`
+# by the miss, without it by what was compiled, and each time the kernel is named.
+run(${CMAKE_COMMAND} -E env ${environment} ctest --test-dir ${WORK}/shared -R ^warm --no-tests=error)
+function(expect_red name said)
+  execute_process(COMMAND ${CMAKE_COMMAND} -E env ${environment} KILN_CACHE_DIR=${WORK}/cache_${name}
+    ctest --test-dir ${WORK}/shared -R ^${name}$ --output-on-failure
+    RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
+  if(code EQUAL 0 OR NOT out MATCHES "${said}")
+    message(FATAL_ERROR "${name} with an empty cache should have failed and named the kernel: ${out}")
+  endif()
+endfunction()
+expect_red(cold "cache miss: qk_rmsnorm/cpu Nq=64")
+expect_red(compiling "1 kernels were not in the cache and were compiled:\n  qk_rmsnorm/cpu Nq=64")
+
 # Static: the program is the library, and may be anywhere, so it is told.
 set(environment KILN_LLVM_LIBRARY=${prefix}/lib/libkiln_llvm.so)
 run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/static -G Ninja -DCMAKE_PREFIX_PATH=${prefix}
@@ -65,6 +79,15 @@ run(${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${prefix}/lib/pkgconfig
   sh -c "cc -std=c11 ${EXAMPLE}/from_c.c -o ${WORK}/by_pkg_config $(pkg-config --cflags --libs kiln)")
 run(${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${prefix}/lib KILN_CACHE_DIR=${WORK}/cache_pc
   ${WORK}/by_pkg_config)
+
+# What the command line's definition generates.
+foreach(file share/bash-completion/completions/jitctl share/zsh/site-functions/_jitctl
+    share/fish/vendor_completions.d/jitctl.fish share/man/man1/jitctl.1)
+  file(STRINGS ${prefix}/${file} found REGEX prewarm)
+  if(NOT found)
+    message(FATAL_ERROR "${file} does not know prewarm")
+  endif()
+endforeach()
 
 # jitctl finds the plugin by its own place.
 run(${CMAKE_COMMAND} -E env ${without_variable} KILN_CACHE_DIR=${WORK}/cache_jitctl

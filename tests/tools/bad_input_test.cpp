@@ -12,6 +12,8 @@
 namespace kiln::test {
 namespace {
 
+using nlohmann::json;
+
 struct BadInput {
   std::string name;
   std::vector<std::string> words;
@@ -40,7 +42,6 @@ TEST_P(BadInputTest, IsOneClearLineAndTheRightExitCode) {
 
 const std::vector<BadInput> kBadInputs = {
     {"unknown_command", {"prewram"}, 2, {"unknown command 'prewram'", "'prewarm'"}},
-    {"no_command", {}, 2, {"--help"}},
     {"unknown_option", {"run", "kda_decode", "--fast"}, 2, {"--fast", "jitctl run --help"}},
     {"unknown_op", {"run", "kda_decod"}, 2, {"kda_decod", "kda_decode"}},
     {"unknown_op_prewarm", {"prewarm", "nonsense"}, 2, {"nonsense", "kda_decode"}},
@@ -85,10 +86,69 @@ const std::vector<BadInput> kBadInputs = {
     {"key_no_action", {"key"}, 2, {"jitctl key --help"}},
     {"verify_no_layer", {"verify", "--layer", "none"}, 1, {"none"}},
     {"audit_both", {"audit", "--all", "--sample", "3"}, 2, {"--all"}},
+    {"audit_sample", {"audit", "--sample", "x"}, 2, {"--sample", "x"}},
+    {"option_near", {"prewarm", "kda_decode", "--archs", "cpu"}, 2, {"--archs", "'--arch'"}},
+    {"option_near_deep", {"key", "show", "--jsno"}, 2, {"--jsno", "'--json'"}},
+    {"key_near", {"key", "shw"}, 2, {"unknown command 'key shw'", "'show'", "trust"}},
+    {"key_new_extra", {"key", "new", "a", "b"}, 2, {"'b'", "jitctl key new --help"}},
+    {"key_show_absent", {"key", "show", "none.key"}, 1, {"none.key"}},
+    {"plan_no_action", {"plan"}, 2, {"jitctl plan --help"}},
+    {"plan_near", {"plan", "merg"}, 2, {"'plan merg'", "'merge'"}},
+    {"plan_show_nothing", {"plan", "show"}, 2, {"FILE"}},
+    {"plan_absent", {"plan", "show", "no.plan"}, 2, {"'no.plan'", "No such file"}},
+    {"plan_folder", {"plan", "show", "."}, 2, {"folder"}},
+    {"plan_no_plan", {"plan", "show", KILN_JITCTL}, 2, {":1: ", "kiln-plan 1"}},
+    {"plan_merge_absent", {"plan", "merge", "no.plan", "-o", "x"}, 2, {"no.plan"}},
+    {"plan_merge_no_output", {"plan", "merge", "a.plan"}, 2, {"-o"}},
+    {"prewarm_plan_absent", {"prewarm", "--plan", "no.plan"}, 2, {"no.plan"}},
+    {"prewarm_plan_empty", {"prewarm", "--plan", ","}, 2, {"--plan"}},
+    {"prewarm_plan_and_op", {"prewarm", "kda_decode", "--plan", "no.plan"}, 2, {"either"}},
+    {"shard_zero", {"prewarm", "kda_decode", "--shard", "0/3"}, 2, {"--shard '0/3'", "2/8"}},
+    {"shard_beyond", {"prewarm", "kda_decode", "--shard", "4/3"}, 2, {"--shard '4/3'"}},
+    {"shard_word", {"prewarm", "kda_decode", "--shard", "half"}, 2, {"--shard 'half'"}},
+    {"shard_empty", {"prewarm", "kda_decode", "--shard", ""}, 2, {"--shard ''"}},
+    {"jobs_zero", {"prewarm", "kda_decode", "--jobs", "0"}, 2, {"--jobs"}},
+    {"jobs_word", {"prewarm", "kda_decode", "--jobs", "many"}, 2, {"--jobs", "many"}},
+    {"page_size", {"prewarm", "--config", model_config(), "--page-size", "0"}, 2, {"--page-size"}},
+    {"kv_type", {"prewarm", "--config", model_config(), "--kv", "int3"}, 2, {"int3", "e4m3"}},
+    {"arch_near", {"which", "kda_decode", "--arch", "sm90a"}, 2, {"'sm_90a'"}},
+    {"arch_case", {"which", "kda_decode", "--arch", "GFX90A"}, 2, {"'gfx90a'"}},
+    {"arch_product", {"which", "kda_decode", "--arch", "H100"}, 2, {"did you mean 'sm_90a'"}},
+    {"arch_level", {"which", "kda_decode", "--arch", "x86_64-v3"}, 2, {"'x86-64-v3'"}},
+    {"run_warp", {"run", "kda_decode", "--warp", "48"}, 2, {"--warp", "48"}},
+    {"run_check_not_simt", {"run", "kda_decode", "--check"}, 2, {"--arch simt"}},
+    {"run_seconds", {"run", "kda_decode", "--seconds", "-1"}, 2, {"--seconds"}},
+    {"run_seed", {"run", "kda_decode", "--seed", "x"}, 2, {"--seed", "x"}},
+    {"compile_output",
+     {"compile", "qk_rmsnorm", "--emit", "source", "-o", "/no/such/f"},
+     1,
+     {"/no/such/f"}},
+    {"compile_param", {"compile", "qk_rmsnorm", "Nqq=4"}, 2, {"Nqq", "'Nq'"}},
+    {"explain_arch", {"explain", "kda_decode", "--arch", "sm_"}, 2, {"sm_"}},
+    {"explain_no_op", {"explain"}, 2, {"OP"}},
+    {"ls_limit", {"ls", "--limit", "0"}, 2, {"--limit"}},
+    {"ls_extra", {"ls", "a", "b"}, 2, {"'b'", "jitctl ls --help"}},
+    {"show_nothing", {"show"}, 2, {"KEY"}},
+    {"stats_extra", {"stats", "now"}, 2, {"'now'", "jitctl stats --help"}},
+    {"doctor_extra", {"doctor", "me"}, 2, {"'me'", "jitctl doctor --help"}},
+    {"verify_both", {"verify", "--quarantine", "--layer", "x"}, 2, {"--layer"}},
+    {"gc_extra", {"gc", "all"}, 2, {"'all'"}},
+    {"export_no_file", {"export"}, 2, {"FILE"}},
+    {"export_op", {"export", "x", "--unsigned", "--op", "kda_decod"}, 2, {"'kda_decode'"}},
+    {"import_no_file", {"import"}, 2, {"FILE"}},
+    {"merge_no_output", {"merge", "a", "b"}, 2, {"-o"}},
+    {"generate_kind", {"generate", "tcsh"}, 2, {"tcsh"}},
 };
 
 INSTANTIATE_TEST_SUITE_P(Commands, BadInputTest, testing::ValuesIn(kBadInputs),
                          [](const auto& one) { return one.param.name; });
+
+TEST(BadUsage, IsAnObjectUnderJson) {
+  const Jitctl jitctl;
+  json object;
+  EXPECT_EQ(jitctl.run_json({"ls", "--limit", "0"}, &object).exit_code, 2);
+  EXPECT_EQ(object["error"]["code"], "invalid_argument");
+}
 
 TEST(BadEnvironment, NamesVariableValueAndWhatIsAccepted) {
   const std::vector<std::array<const char*, 3>> cases = {

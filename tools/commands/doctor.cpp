@@ -5,6 +5,7 @@
 #include "cache/store.h"
 #include "runtime/reference/trial.h"
 #include "tools/command.h"
+#include "tools/page.h"
 #include "tools/request.h"
 
 namespace kiln::cli {
@@ -18,7 +19,7 @@ constexpr const char* kProbeArchs[] = {"sm_90a", "x86-64-v3", "gfx90a"};
 
 void print_attempts(const std::vector<LibraryAttempt>& attempts) {
   for (const LibraryAttempt& attempt : attempts) {
-    fmt::print("    tried       {}: {}\n", attempt.place, attempt.outcome);
+    fmt::print("    tried       {}\n", folded(attempt.place + ": " + attempt.outcome, 16));
   }
 }
 
@@ -46,7 +47,10 @@ Json compile_probe(Compiler& compiler, bool print) {
           artifact ? fmt::format("ok, {} bytes in {:.0f} ms", artifact->code.size(),
                                  artifact->compile_time_ms)
                    : artifact.error().message;
-      if (print) fmt::print("    compiles    {} for {}: {}\n", implementation.name, name, outcome);
+      if (print) {
+        fmt::print("    compiles    {}\n",
+                   folded(fmt::format("{} for {}: {}", implementation.name, name, outcome), 16));
+      }
       return {{"arch", name}, {"ok", artifact.has_value()}, {"outcome", outcome}};
     }
   }
@@ -61,7 +65,8 @@ Json check_compiler(Compiler& compiler, bool print) {
     object["reason"] = described.error().message;
     object["attempts"] = to_json(attempts);
     if (print) {
-      fmt::print("  {:<13} no: {}\n", compiler.name(), described.error().message);
+      fmt::print("  {:<13} {} {}\n", compiler.name(), painted(Colour::yellow, "no:", stdout),
+                 folded(described.error().message, 20));
       print_attempts(attempts);
     }
     return object;
@@ -74,14 +79,15 @@ Json check_compiler(Compiler& compiler, bool print) {
   object["runs_in"] = described->runs_in;
   object["attempts"] = to_json(described->attempts);
   if (print) {
-    fmt::print("  {:<13} {}\n    found by    {}\n", compiler.name(), described->version,
-               described->found_by);
+    fmt::print("  {:<13} {}\n    found by    {}\n", compiler.name(), folded(described->version, 16),
+               folded(described->found_by, 16));
     for (const std::string& library : described->libraries)
       fmt::print("    library     {}\n", library);
-    fmt::print("    archs       {}\n", fmt::join(described->archs, " "));
+    fmt::print("    archs       {}\n",
+               folded(fmt::format("{}", fmt::join(described->archs, " ")), 16));
     fmt::print("    runs in     {}\n", described->runs_in);
     for (const std::string& limit : described->limitations)
-      fmt::print("    without     {}\n", limit);
+      fmt::print("    without     {}\n", folded(limit, 16));
     print_attempts(described->attempts);
   }
   object["probe"] = compile_probe(compiler, print);
@@ -114,7 +120,7 @@ Json check_device(Runtime& runtime, const DeviceInfo& device, bool print) {
                                                 kProbeOp, right ? "right" : "WRONG", worst);
   if (print) {
     fmt::print("  {:<13} {} ({})\n    runs        {}\n", device.arch.name(), device.name,
-               device.index, outcome);
+               device.index, folded(outcome, 16));
   }
   return {
       {"device", device.name}, {"arch", device.arch.name()}, {"ok", right}, {"outcome", outcome}};
@@ -155,7 +161,10 @@ ExitCode doctor(Session& session) {
   for (Driver* driver : runtime->drivers()) {
     const auto devices = driver->devices();
     if (!devices) {
-      if (print) fmt::print("  {:<13} no: {}\n", driver->name(), devices.error().message);
+      if (print) {
+        fmt::print("  {:<13} {} {}\n", driver->name(), painted(Colour::yellow, "no:", stdout),
+                   folded(devices.error().message, 20));
+      }
       result["devices"].push_back(
           {{"driver", driver->name()}, {"reason", devices.error().message}});
       continue;

@@ -8,6 +8,7 @@
 
 #include "cache/store.h"
 #include "tools/command.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
@@ -36,8 +37,9 @@ Result<StoreCursor> parse_cursor(std::string_view text) {
 }
 
 void print_row(const StoreRow& row) {
+  constexpr std::size_t kLabelColumn = 43;
   fmt::print("{:<12}  {:>9}  {:%Y-%m-%d %H:%M}  {}\n", row.key.request.short_hex(), row.size_bytes,
-             fmt::gmtime(row.last_used_s), row.label);
+             fmt::gmtime(row.last_used_s), folded(row.label, kLabelColumn));
 }
 
 Json to_json(const StoreRow& row) {

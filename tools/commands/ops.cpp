@@ -3,21 +3,22 @@
 #include <fmt/format.h>
 
 #include "tools/command.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
 
 std::string accepted(const ParamSpec& param) {
-  if (!param.choices.empty()) return fmt::format("{}", fmt::join(param.choices, "|"));
-  if (std::holds_alternative<bool>(param.default_value)) return "true|false";
+  if (!param.choices.empty()) return fmt::format("{}", fmt::join(param.choices, ", "));
+  if (std::holds_alternative<bool>(param.default_value)) return "true, false";
   return fmt::format("{}..{}", param.min, param.max);
 }
 
 void print_params(const char* title, const std::vector<ParamSpec>& params) {
   fmt::print("\n{}\n", title);
   for (const ParamSpec& param : params) {
-    fmt::print("  {:<12} {:<10} {}  ({})\n", param.name, to_text(param.default_value), param.doc,
-               accepted(param));
+    const std::string text = fmt::format("{}  ({})", param.doc, accepted(param));
+    fmt::print("  {:<12} {:<11} {}\n", param.name, to_text(param.default_value), folded(text, 27));
   }
 }
 
@@ -28,13 +29,14 @@ std::string families_of(const Implementation& implementation) {
 }
 
 void print_op(const Op& op) {
-  fmt::print("{}: {}\n", op.name, op.doc);
+  fmt::print("{}\n", folded(op.name + ": " + op.doc, 0));
   print_params("Shape (selects the kernel): name, default", op.shape_params);
   print_params("Call (varies from call to call): name, default", op.call_params);
   fmt::print("\nImplementations, best first\n");
   for (const Implementation& implementation : op.implementations) {
-    fmt::print("  {:<26} [{}] {}\n", implementation.name, families_of(implementation),
-               implementation.doc);
+    const std::string text =
+        fmt::format("[{}] {}", families_of(implementation), implementation.doc);
+    fmt::print("  {:<26} {}\n", implementation.name, folded(text, 29));
   }
 }
 
@@ -72,7 +74,7 @@ ExitCode show_ops(Session& session, const std::string& name) {
     return session.finish(std::move(result));
   }
   for (const Op& op : ops()) {
-    if (!session.json) fmt::print("{:<20} {}\n", op.name, op.doc);
+    if (!session.json) fmt::print("{:<20} {}\n", op.name, folded(op.doc, 21));
     result["ops"].push_back(to_json(op));
   }
   if (!session.json) fmt::print("\n'jitctl ops OP' shows parameters and implementations.\n");

@@ -9,6 +9,7 @@
 #include "runtime/reference/limits.h"
 #include "runtime/reference/trial.h"
 #include "tools/command.h"
+#include "tools/page.h"
 #include "tools/request.h"
 
 namespace kiln::cli {
@@ -75,8 +76,9 @@ ExitCode report_errors(const std::vector<OutputError>& errors, Json& result, boo
     passed = passed && error.passed();
     if (print) {
       fmt::print("{:<15} {}: largest error {:.3g}, {:.2f} of what is allowed ({})\n", error.name,
-                 error.passed() ? "right" : "WRONG", error.abs_max, error.bound_ratio,
-                 error.allowed);
+                 error.passed() ? painted(Colour::green, "right", stdout)
+                                : painted(Colour::red, "WRONG", stdout),
+                 error.abs_max, error.bound_ratio, error.allowed);
     }
     result["outputs"].push_back({{"name", error.name},
                                  {"passed", error.passed()},
@@ -131,8 +133,10 @@ ExitCode run(Session& session, const RunWords& words) {
   const bool print = !session.json;
   const std::string& name = trial->selection().implementation->name;
   if (print) {
-    fmt::print("op              {} {} {}\n", request.op->name, request.arguments.shape.text(),
-               request.arguments.call.text());
+    fmt::print("op              {}\n",
+               folded(fmt::format("{} {} {}", request.op->name, request.arguments.shape.text(),
+                                  request.arguments.call.text()),
+                      16));
     fmt::print("arch            {}\nimplementation  {}\n", request.arch.name(), name);
   }
   Json result = {{"op", request.op->name},

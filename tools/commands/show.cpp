@@ -5,6 +5,7 @@
 
 #include "cache/store.h"
 #include "tools/command.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
@@ -48,7 +49,7 @@ Json fields_of(std::string_view text, bool print) {
   const auto record = Record::parse(text);
   if (!record) return fields;
   for (const Record::Field& field : record->fields()) {
-    if (print) fmt::print("  {:<28} {}\n", field.name, field.value);
+    if (print) fmt::print("  {:<28} {}\n", field.name, folded(field.value, 31));
     fields.push_back({{"name", field.name}, {"value", field.value}});
   }
   return fields;
@@ -61,8 +62,9 @@ ExitCode show(Session& session, const std::string& prefix) {
   Json entries = Json::array();
   for (const StoreRow& row : rows) {
     if (print) {
-      fmt::print("kernel     {}\nkey        {}\ntoolchain  {}\nbytes      {}\n", row.label,
-                 row.key.request.hex(), row.key.toolchain.hex(), row.size_bytes);
+      fmt::print("kernel     {}\nkey        {}\ntoolchain  {}\nbytes      {}\n",
+                 folded(row.label, 11), row.key.request.hex(), row.key.toolchain.hex(),
+                 row.size_bytes);
       fmt::print("created    {:%Y-%m-%d %H:%M:%S} UTC\nlast used  {:%Y-%m-%d %H:%M:%S} UTC\n",
                  fmt::gmtime(row.created_s), fmt::gmtime(row.last_used_s));
     }

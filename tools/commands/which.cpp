@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "tools/command.h"
+#include "tools/page.h"
 #include "tools/request.h"
 
 namespace kiln::cli {
@@ -20,7 +21,9 @@ Json ask_compilers(const Compilers& compilers, const Arch& arch, bool print) {
                                 : !serves            ? "not needed"
                                 : can.note().empty() ? "compiles it"
                                                      : "compiles it: " + can.note();
-    if (print) fmt::print("compiler        {}: {}\n", compiler->name(), verdict);
+    if (print)
+      fmt::print("compiler        {}: {}\n", compiler->name(),
+                 folded(verdict, 18 + compiler->name().size()));
     asked.push_back({{"compiler", compiler->name()}, {"serves", serves}, {"verdict", verdict}});
   }
   if (asked.empty() && print) {
@@ -41,10 +44,11 @@ ExitCode which(Session& session, const RequestWords& words) {
     passed.push_back({{"implementation", name}, {"reason", reason}});
   }
   if (!session.json) {
-    fmt::print("op              {} {}\narch            {}\nimplementation  {}\n", request.op->name,
-               shape.text(), request.arch.name(), selection.implementation->name);
+    fmt::print("op              {}\narch            {}\nimplementation  {}\n",
+               folded(request.op->name + " " + shape.text(), 16), request.arch.name(),
+               selection.implementation->name);
     for (const auto& [name, reason] : selection.passed_over) {
-      fmt::print("passed over     {}: {}\n", name, reason);
+      fmt::print("passed over     {}\n", folded(name + ": " + reason, 16));
     }
   }
   Json compilers = ask_compilers(runtime->compilers(), request.arch, !session.json);

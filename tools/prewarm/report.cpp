@@ -7,6 +7,7 @@
 #include <map>
 
 #include "tools/explanation.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 
@@ -22,11 +23,15 @@ ExitCode exit_code_of(const Work& work, const std::vector<Outcome>& outcomes) {
 }
 
 void print_notes(const Work& work) {
-  for (const auto& [arch, why] : work.unavailable_archs) fmt::print("skipped {}: {}\n", arch, why);
-  for (const NotBuilt& one : work.not_built) {
-    fmt::print("not built: {}: {}\n", one.request, one.why);
+  for (const auto& [arch, why] : work.unavailable_archs) {
+    fmt::print("{}\n", folded(fmt::format("skipped {}: {}", arch, why), 0));
   }
-  for (const auto& [op, use] : work.without_op) fmt::print("no op yet: {} ({})\n", op, use);
+  for (const NotBuilt& one : work.not_built) {
+    fmt::print("{}\n", folded(fmt::format("not built: {}: {}", one.request, one.why), 0));
+  }
+  for (const auto& [op, use] : work.without_op) {
+    fmt::print("{}\n", folded(fmt::format("no op yet: {} ({})", op, use), 0));
+  }
 }
 
 void print_summary(const Work& work, const std::vector<Outcome>& outcomes, const Counters& counts,
@@ -36,7 +41,9 @@ void print_summary(const Work& work, const std::vector<Outcome>& outcomes, const
     const Outcome& outcome = outcomes[i];
     ++totals[word_of(outcome.kind)];
     if (outcome.error.message.empty()) continue;
-    fmt::print("{}: {}: {}\n", word_of(outcome.kind), work.items[i].label, outcome.error.message);
+    const std::string word = word_of(outcome.kind);
+    const std::string text = work.items[i].label + ": " + outcome.error.message;
+    fmt::print("{}: {}\n", painted(Colour::red, word, stdout), folded(text, word.size() + 2));
     if (!outcome.error.log.empty()) fmt::print("{}\n", outcome.error.log);
   }
   print_notes(work);
