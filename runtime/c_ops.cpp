@@ -132,13 +132,29 @@ AttentionDecodeArgs args_of(const kiln_attention_decode_args& given, Fields& fie
   args.q = fields.required("q", given.q);
   args.k_cache = fields.required("k_cache", given.k_cache);
   args.v_cache = Fields::optional(given.v_cache);
-  args.block_table = fields.required("block_table", given.block_table);
-  args.seq_lens = fields.required("seq_lens", given.seq_lens);
+  if (given.indptr) {
+    args.block_table = Fields::or_absent(given.block_table);
+    args.seq_lens = Fields::or_absent(given.seq_lens);
+  } else {
+    args.block_table = fields.required("block_table", given.block_table);
+    args.seq_lens = fields.required("seq_lens", given.seq_lens);
+  }
+  args.indptr = Fields::optional(given.indptr);
+  args.indices = Fields::optional(given.indices);
+  args.last_page_lens = Fields::optional(given.last_page_lens);
+  args.pages_max = given.pages_max;
   args.out = fields.required("out", given.out);
   args.lse = Fields::optional(given.lse);
+  args.k_scale = Fields::optional(given.k_scale);
+  args.v_scale = Fields::optional(given.v_scale);
+  args.sinks = Fields::optional(given.sinks);
+  args.alibi_slopes = Fields::optional(given.alibi_slopes);
   args.workspace = Fields::optional(given.workspace);
   args.splits = given.splits;
+  args.split_tokens = given.split_tokens;
   args.scale = optional(given.scale);
+  args.softcap = given.softcap;
+  if (given.window_left) args.window_left = *given.window_left;
   return args;
 }
 

@@ -3,51 +3,69 @@
 // running maximum, no splits. Shares nothing with the kernels. It reads what the kernel was given.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "runtime/ops/tensor_check.h"
+
 namespace kiln::reference {
 
-// A bf16 cache: element [page, slot, head, i] at the sum of index times stride. Strides in
-// elements.
+// Element [page, slot, head, i] at the sum of index times stride. Strides in elements.
 struct PagedCache {
-  const std::uint16_t* data = nullptr;
+  const void* data = nullptr;
   std::int64_t page_stride = 0;
   std::int64_t slot_stride = 0;
   std::int64_t head_stride = 0;
+  std::span<const float> scales{};  // [batch, kv_heads]; empty: 1
 };
 
 struct AttentionDecodeCall {
   double scale = 1;
+  double softcap = 0;             // 0: none
+  std::int64_t window_left = -1;  // below 0: none
   std::int64_t batch = 0;
+  std::int64_t q_tokens = 1;
   std::int64_t q_heads = 0;
   std::int64_t kv_heads = 0;
   std::int64_t d_qk = 0;
   std::int64_t d_vo = 0;
   std::int64_t page_size = 0;
   std::int64_t pages_max = 0;
-  std::span<const std::uint16_t> q;  // bf16 [batch, q_heads, d_qk], dense
+  ElementType io = ElementType::bf16;
+  ElementType kv = ElementType::bf16;
+  const void* q = nullptr;  // io [batch, q_tokens, q_heads, d_qk], dense
   PagedCache k;
   PagedCache v;                               // for MLA the same as k
   std::span<const std::int32_t> block_table;  // [batch, pages_max], dense
   std::span<const std::int32_t> seq_lens;     // [batch]
+  std::span<const float> sinks{};             // [q_heads]; empty: none
+  std::span<const float> alibi_slopes{};      // [q_heads]; empty: none
+  // What an implementation rounds its weights to before it adds up values: 2^-9 for bf16 and 2^-12
+  // for f16 in matrix instructions, 0 where they stay fp32.
+  double weight_rounding = 0;
 };
 
-// Everything for [batch, q_heads] rows.
+// Everything for rows [batch, q_tokens, q_heads].
 struct AttentionDecodeResult {
+  ElementType io = ElementType::bf16;
+  std::int64_t d_vo = 0;
   std::vector<double> out;  // [rows, d_vo]
   std::vector<double> lse;  // [rows], natural logarithm
 
   // How large fp32 rounding errors may be, from the arithmetic. With u = 2^-24: a score is a sum of
   // d_qk products, so it is off by about sqrt(d_qk) u times the sum of their magnitudes
-  // (`score_terms`, the largest of the row), as roundings point either way. A weight e^s is off by
-  // as much, relatively; a sum over L weights by sqrt(L) u more. Both are taken four times.
+  // (`score_terms`, the largest of the row, with its bias), as roundings point either way. A weight
+  // e^s is off by as much, relatively; a sum over L weights by sqrt(L) u more. Both are taken four
+  // times. A cap is a tanh of 8 u, times the cap; it is taken four times, too.
   std::vector<double> relative_error;  // [rows], of weights and their sums
   std::vector<double> magnitude;       // [rows, d_vo]: sum of weight times |v|
+  double weight_rounding = 0;
 
-  // What a bf16 output may differ by: the rounding of the result and the error of both sums.
-  double out_allowed(std::int64_t row, std::int64_t column, std::int64_t d_vo) const;
+  // What an output may differ by: one ulp of its type for the rounding of the result, the error of
+  // both sums, and the weights' own rounding.
+  double out_allowed(std::int64_t row, std::int64_t column) const;
   // What an fp32 lse may differ by: its own rounding and the relative error of the sum.
   double lse_allowed(std::int64_t row) const;
 };

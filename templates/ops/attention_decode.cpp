@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The op attention_decode: one query token per sequence over a paged key/value cache.
+// The op attention_decode: a few query tokens per sequence over a paged key/value cache.
 #include <fmt/format.h>
 
 #include <initializer_list>
 #include <limits>
 
+#include "templates/kernels/attention_decode/matrix_tiles.h"
 #include "templates/kernels/attention_decode/params.h"
 #include "templates/kernels/attention_decode/splits.h"
 #include "templates/ops/ops.h"
@@ -12,33 +13,23 @@
 namespace kiln {
 namespace {
 
-// Query heads that one block of the GPU and one work item of the CPU take, as their sources do.
-constexpr std::int64_t kGpuHeadsMax = 8;
-constexpr std::int64_t kCpuHeadsMax = 32;
+// Rows (query heads of query tokens) that one block of the GPU and one work item of the CPU take at
+// most, as their sources do. On the GPU they are heads of one token's, in equal parts.
+constexpr int kGpuHeadsMax = 8;
+constexpr int kCpuRowsMax = 32;
 
 const AttentionDecodeParams& params_of(const void* params) {
   return *static_cast<const AttentionDecodeParams*>(params);
 }
 
 Answer can_build_common(const Shape& shape) {
-  for (const char* name : {"io", "kv"}) {
-    if (shape.word(name) == "bf16") continue;
-    return Answer::no(fmt::format("not built yet by this implementation: {}={}; it builds bf16",
-                                  name, shape.word(name)));
-  }
   const std::int64_t d_qk = shape.integer("D_qk");
-  if (d_qk % 64 != 0 || d_qk > 1024) {
-    return Answer::no(
-        fmt::format("not built yet by this implementation: D_qk={}; it builds "
-                    "multiples of 64 up to 1024",
-                    d_qk));
-  }
   const std::int64_t d_vo = shape.integer("D_vo");
-  if (d_vo != 64 && d_vo != 128 && d_vo != 256 && d_vo != 512) {
-    return Answer::no(
-        fmt::format("not built yet by this implementation: D_vo={}; it builds 64, "
-                    "128, 256 and 512",
-                    d_vo));
+  if (d_qk % 16 != 0) {
+    return Answer::no(fmt::format("D_qk={} is not a multiple of 16", d_qk));
+  }
+  if (d_vo % 16 != 0 || d_vo > 512) {
+    return Answer::no(fmt::format("D_vo={} is not a multiple of 16 up to 512", d_vo));
   }
   if (shape.flag("v_in_k") && d_vo > d_qk) {
     return Answer::no(fmt::format(
@@ -60,12 +51,80 @@ Answer can_build_gpu(const Shape& shape, const Arch& arch) {
   return can_build_common(shape);
 }
 
+int group_of(const Shape& shape) {
+  return static_cast<int>(shape.integer("Hq") / shape.integer("Hkv"));
+}
+
+// Whether the arch has the matrix instructions that the dialect knows.
+Answer has_matrix(const Arch& arch, bool f16) {
+  if (arch.family() == ArchFamily::nvidia) return Answer::yes();
+  const bool mfma = arch.family() == ArchFamily::amd || arch.has_feature(":warp64");
+  if (mfma && f16) return Answer::no("f16 is multiplied on NVIDIA alone; here bf16 is");
+  if (arch.family() == ArchFamily::simt) return Answer::yes();
+  for (const char* known : {"gfx90a", "gfx942", "gfx950"}) {
+    if (arch.base() == known) return Answer::yes();
+  }
+  return Answer::no(
+      fmt::format("{} has no MFMA on bf16; gfx90a, gfx942 and gfx950 have", arch.base()));
+}
+
+Answer can_build_matrix(const Shape& shape, const Arch& arch) {
+  if (const Answer answer = can_build_gpu(shape, arch); !answer) return answer;
+  const std::string& io = shape.word("io");
+  if (io != shape.word("kv") || (io != "bf16" && io != "f16")) {
+    return Answer::no(
+        fmt::format("io={} kv={}; it multiplies bf16 or f16 of one type", io, shape.word("kv")));
+  }
+  if (const Answer answer = has_matrix(arch, io == "f16"); !answer) return answer;
+  const int bytes =
+      attention_decode_matrix_bytes(group_of(shape), static_cast<int>(shape.integer("D_qk")),
+                                    static_cast<int>(shape.integer("D_vo")), shape.flag("v_in_k"));
+  if (bytes <= 48 << 10) return Answer::yes();
+  return Answer::no(fmt::format("its steps need {} bytes of shared memory; it takes 49152", bytes));
+}
+
 Answer can_build_cpu(const Shape& shape, const Arch&) {
   return can_build_common(shape);
 }
 
-Answer can_serve_sizes(const Shape& shape, const AttentionDecodeParams& p) {
+// What calls need of a shape.
+struct CallShape {
+  explicit CallShape(const Shape& shape)
+      : q_heads(shape.integer("Hq")),
+        kv_heads(shape.integer("Hkv")),
+        group(group_of(shape)),
+        softcap(shape.flag("softcap")) {}
+
+  std::int64_t q_heads, kv_heads;
+  int group;
+  bool softcap;
+};
+
+int rows_of_kv_head(const CallShape& shape, const AttentionDecodeParams& p) {
+  return p.q_tokens * shape.group;
+}
+
+Answer can_serve_splits(const AttentionDecodeParams& p) {
+  if (p.splits < 1 || p.splits > kAttentionDecodeSplitsMax) {
+    return Answer::no(
+        fmt::format("splits is {}; 1 to {} are done", p.splits, kAttentionDecodeSplitsMax));
+  }
+  if (p.split_tokens < 0 || p.split_tokens % kAttentionDecodeSplitStep != 0) {
+    return Answer::no(fmt::format("split_tokens is {}; it takes multiples of {}", p.split_tokens,
+                                  kAttentionDecodeSplitStep));
+  }
+  if (p.split_tokens == 0) return Answer::yes();
+  const std::int64_t tokens = attention_decode_tokens_max(std::int64_t{p.pages_max} * p.page_size,
+                                                          p.q_tokens, p.window_left);
+  if (std::int64_t{p.splits} * p.split_tokens >= tokens) return Answer::yes();
+  return Answer::no(
+      fmt::format("{} splits of {} tokens do not hold the {} that a sequence may have", p.splits,
+                  p.split_tokens, tokens));
+}
+
+Answer can_serve_sizes(const CallShape& shape, const AttentionDecodeParams& p) {
   if (p.batch < 0) return Answer::no(fmt::format("batch is {}", p.batch));
+  if (p.q_tokens < 1) return Answer::no(fmt::format("q_tokens is {}", p.q_tokens));
   if (p.page_size < 1) return Answer::no(fmt::format("page_size is {}", p.page_size));
   if (p.pages_max < 0) return Answer::no(fmt::format("pages_max is {}", p.pages_max));
   constexpr std::int64_t kTokensMax = 1 << 30;
@@ -73,21 +132,22 @@ Answer can_serve_sizes(const Shape& shape, const AttentionDecodeParams& p) {
     return Answer::no(fmt::format("a sequence may have {} pages of {} tokens; at most {} tokens",
                                   p.pages_max, p.page_size, kTokensMax));
   }
-  if (p.splits < 1 || p.splits > kAttentionDecodeSplitsMax) {
-    return Answer::no(
-        fmt::format("splits is {}; 1 to {} are done", p.splits, kAttentionDecodeSplitsMax));
-  }
+  if (const Answer answer = can_serve_splits(p); !answer) return answer;
   // Blocks and work items are counted in 32 bits.
   const std::int64_t rows_max = std::numeric_limits<std::int32_t>::max() / p.splits;
-  if (std::int64_t{p.batch} * shape.integer("Hq") > rows_max) {
-    return Answer::no(fmt::format("batch {} times Hq={} times {} splits is above {}", p.batch,
-                                  shape.integer("Hq"), p.splits,
-                                  std::numeric_limits<std::int32_t>::max()));
+  const std::int64_t heads = shape.q_heads;
+  if (p.q_tokens > rows_max / heads || p.batch > rows_max / (heads * p.q_tokens)) {
+    return Answer::no(
+        fmt::format("batch {} times {} tokens times Hq={} times {} splits is above {}", p.batch,
+                    p.q_tokens, heads, p.splits, std::numeric_limits<std::int32_t>::max()));
+  }
+  if (shape.softcap && !(p.softcap > 0)) {
+    return Answer::no(fmt::format("softcap is {}", p.softcap));
   }
   return Answer::yes();
 }
 
-Answer can_serve(const Shape& shape, const void* params) {
+Answer can_serve(const CallShape& shape, const void* params) {
   const AttentionDecodeParams& p = params_of(params);
   if (const Answer answer = can_serve_sizes(shape, p); !answer) return answer;
   if (p.batch == 0) return Answer::yes();
@@ -99,53 +159,89 @@ Answer can_serve(const Shape& shape, const void* params) {
   const bool no_tokens = p.pages_max == 0;
   for (const auto& [name, data, empty] :
        {Tensor{"q", p.q.data, false}, Tensor{"k", p.k.data, no_tokens},
-        Tensor{"v", p.v.data, no_tokens}, Tensor{"block_table", p.block_table, no_tokens},
-        Tensor{"seq_lens", p.seq_lens, false}, Tensor{"out", p.out, false},
+        Tensor{"v", p.v.data, no_tokens}, Tensor{"block_table", p.pages, no_tokens},
+        Tensor{"seq_lens", p.lengths, false}, Tensor{"out", p.out.data, false},
         Tensor{"workspace", p.workspace, p.splits == 1}}) {
     if (!data && !empty) return Answer::no(fmt::format("{} is null", name));
   }
   return Answer::yes();
 }
 
-std::int64_t head_tiles(const Shape& shape, std::int64_t heads_max) {
-  const std::int64_t group = shape.integer("Hq") / shape.integer("Hkv");
-  return (group + heads_max - 1) / heads_max;
+// Copies are of 16 bytes.
+Answer can_serve_matrix(const CallShape& shape, const void* params) {
+  if (const Answer answer = can_serve(shape, params); !answer) return answer;
+  const AttentionDecodeParams& p = params_of(params);
+  for (const auto& [name, cache] : {std::pair{"k", &p.k}, std::pair{"v", &p.v}}) {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(cache->data) % 16 == 0 &&
+                         (cache->page_stride | cache->token_stride | cache->head_stride) % 8 == 0;
+    if (!aligned) return Answer::no(fmt::format("rows of {} are not aligned to 16 bytes", name));
+  }
+  return Answer::yes();
+}
+
+// A tile has room for 16 rows; with fewer than 4 there is less to do without it.
+Answer is_best_matrix(const CallShape& shape, const void* params) {
+  const int rows = rows_of_kv_head(shape, params_of(params));
+  if (rows >= 4) return Answer::yes();
+  return Answer::no(fmt::format("{} rows share a key; from 4 on they fill enough of a tile", rows));
 }
 
 // The second of two steps, where there are partial results to put together.
-void append_merge(LaunchPlan& plan, const Shape& shape, const AttentionDecodeParams& p,
+void append_merge(LaunchPlan& plan, const CallShape& shape, const AttentionDecodeParams& p,
                   const LaunchDims& like) {
   if (p.splits == 1) return;
   LaunchStep merge;
   merge.entry = 1;
   merge.dims = like;
-  merge.dims.grid = {static_cast<std::uint32_t>(p.batch * shape.integer("Hq")), 1, 1};
+  merge.dims.grid = {static_cast<std::uint32_t>(p.batch * p.q_tokens * shape.q_heads), 1, 1};
   plan.push_back(merge);
 }
 
-LaunchPlan plan_gpu(const Shape& shape, const void* params) {
+// Blocks for each split, where one takes `tile_rows` of the rows that share a key/value head.
+std::uint32_t blocks_of(const CallShape& shape, const AttentionDecodeParams& p, int tile_rows) {
+  const int tiles = (rows_of_kv_head(shape, p) + tile_rows - 1) / tile_rows;
+  return static_cast<std::uint32_t>(p.batch * shape.kv_heads * tiles);
+}
+
+LaunchPlan gpu_plan_of(const CallShape& shape, const AttentionDecodeParams& p, int tile_rows,
+                       std::uint32_t threads) {
+  LaunchStep split;
+  split.dims.grid = {blocks_of(shape, p, tile_rows), static_cast<std::uint32_t>(p.splits), 1};
+  split.dims.block = {threads, 1, 1};
+  split.dims.programmatic_dependent_launch = true;
+  LaunchPlan plan{split};
+  split.dims.block = {128, 1, 1};
+  append_merge(plan, shape, p, split.dims);
+  return plan;
+}
+
+LaunchPlan plan_gpu(const CallShape& shape, const void* params) {
   const AttentionDecodeParams& p = params_of(params);
   if (p.batch == 0) return {};
+  return gpu_plan_of(shape, p, attention_decode_tile_rows(shape.group, kGpuHeadsMax), 128);
+}
+
+LaunchPlan plan_matrix(const CallShape& shape, const void* params) {
+  const AttentionDecodeParams& p = params_of(params);
+  if (p.batch == 0) return {};
+  const int tiles = attention_decode_row_tiles(shape.group);
+  return gpu_plan_of(shape, p, 16 * tiles, 128 * static_cast<std::uint32_t>(tiles));
+}
+
+LaunchPlan plan_cpu(const CallShape& shape, const void* params) {
+  const AttentionDecodeParams& p = params_of(params);
+  if (p.batch == 0) return {};
+  const int rows = rows_of_kv_head(shape, p);
   LaunchStep split;
-  split.dims.grid = {
-      static_cast<std::uint32_t>(p.batch * shape.integer("Hkv") * head_tiles(shape, kGpuHeadsMax)),
-      static_cast<std::uint32_t>(p.splits), 1};
-  split.dims.block = {128, 1, 1};
-  split.dims.programmatic_dependent_launch = true;
+  split.dims.grid.x = blocks_of(shape, p, attention_decode_tile_rows(rows, kCpuRowsMax)) *
+                      static_cast<std::uint32_t>(p.splits);
   LaunchPlan plan{split};
   append_merge(plan, shape, p, split.dims);
   return plan;
 }
 
-LaunchPlan plan_cpu(const Shape& shape, const void* params) {
-  const AttentionDecodeParams& p = params_of(params);
-  if (p.batch == 0) return {};
-  LaunchStep split;
-  split.dims.grid.x = static_cast<std::uint32_t>(p.batch * shape.integer("Hkv") *
-                                                 head_tiles(shape, kCpuHeadsMax) * p.splits);
-  LaunchPlan plan{split};
-  append_merge(plan, shape, p, split.dims);
-  return plan;
+ParamSpec flag(const char* name, const char* doc) {
+  return {name, doc, ShapeValue(false), 0, 0, {}};
 }
 
 // Defaults: Llama-3.1-8B on one device. MLA of DeepSeek-V3 and Kimi-Linear in its absorbed form:
@@ -162,14 +258,11 @@ std::vector<ParamSpec> shape_params() {
       integer("Hkv", "key and value heads", 8, 1024),
       integer("D_qk", "elements of a query or key head", 128, 1024),
       integer("D_vo", "elements of a value or output head", 128, 1024),
-      ParamSpec{"v_in_k",
-                "whether values are the first D_vo elements of their keys (MLA's latent cache)",
-                ShapeValue(false),
-                0,
-                0,
-                {}},
+      flag("v_in_k",
+           "whether values are the first D_vo elements of their keys (MLA's latent cache)"),
       word("io", "type of q and out", {"bf16", "f16", "f32"}),
       word("kv", "type of the key and value cache", {"bf16", "f16", "e4m3", "e5m2"}),
+      flag("softcap", "whether scores are capped: c tanh(score / c)"),
   };
 }
 
@@ -179,13 +272,21 @@ std::vector<ParamSpec> call_params() {
     return ParamSpec{name, doc, ShapeValue(value), min, max, {}};
   };
   return {
-      integer("batch", "sequences, one query token each", 8, 0, 1 << 20),
+      integer("batch", "sequences", 8, 0, 1 << 20),
       integer("length", "tokens of each sequence in the cache", 4096, 0, 1 << 24),
+      integer("q_tokens", "query tokens of each sequence, the last ones of its tokens", 1, 1, 1024),
       integer("page_size", "tokens of a page", 16, 1, 1 << 16),
-      ParamSpec{
-          "ragged", "whether lengths are random, from 0 to `length`", ShapeValue(false), 0, 0, {}},
+      flag("ragged", "whether lengths are random, from 0 to `length`"),
       integer("splits", "parts that each sequence is divided into; 0: chosen by batch and length",
               0, 0, kAttentionDecodeSplitsMax),
+      integer("split_tokens", "tokens of each part, a multiple of 64; 0: see splits", 0, 0,
+              1 << 24),
+      integer("window", "keys before its own that a query token sees; -1: all", -1, -1, 1 << 24),
+      flag("csr", "whether pages come as indptr, indices and last page length"),
+      flag("hnd", "whether heads lie outside of the tokens of a page"),
+      flag("scaled", "whether keys and values have a scale for each sequence and head"),
+      flag("alibi", "whether scores get ALiBi's slope"),
+      flag("sink", "whether each head has one more score, of no value"),
   };
 }
 
@@ -194,16 +295,29 @@ std::vector<ParamSpec> call_params() {
 Op attention_decode_op() {
   return Op{
       .name = "attention_decode",
-      .doc = "attention of one query token per sequence over a paged cache: MHA, GQA, MQA, MLA",
+      .doc = "attention of a few query tokens per sequence over a paged cache: MHA, GQA, MQA, MLA",
       .shape_params = shape_params(),
       .call_params = call_params(),
       .params_bytes = sizeof(AttentionDecodeParams),
       .implementations =
           {
               Implementation{
+                  .name = "attention_decode/matrix",
+                  .doc = "GPU: matrix instructions, 4 or more rows (query heads of query tokens) "
+                         "that share keys; splits are merged by a second launch",
+                  .families = {ArchFamily::nvidia, ArchFamily::amd},
+                  .can_build = can_build_matrix,
+                  .can_serve = can_serve_matrix,
+                  .is_best = is_best_matrix,
+                  .plan = plan_matrix,
+                  .source = "attention_decode/matrix.cu",
+                  .name_expressions = {"kiln::attention_decode_matrix",
+                                       "kiln::attention_decode_merge"},
+              },
+              Implementation{
                   .name = "attention_decode/split_kv",
-                  .doc = "GPU: plain arithmetic units, heads of a group share each key and value; "
-                         "splits are merged by a second launch",
+                  .doc = "GPU: plain arithmetic units, every type; heads of a group share each key "
+                         "and value; splits are merged by a second launch",
                   .families = {ArchFamily::nvidia, ArchFamily::amd},
                   .can_build = can_build_gpu,
                   .can_serve = can_serve,

@@ -278,6 +278,74 @@ TEST_F(AttentionDecodeTest, WhatVariesFromCallToCallCompilesNothing) {
   EXPECT_EQ(llvm().runtime().counters().compiles, before.compiles);
 }
 
+TEST_F(AttentionDecodeTest, AFixedSplitSizeGivesTheSameBitsInAnyBatch) {
+  const auto run = [](const std::vector<Sequence>& sequences, std::int64_t pages_max) {
+    Problem problem(sequences, {.pages_max = pages_max});
+    problem.split_tokens = 100;  // rounded up to 128
+    const auto floats = attention_decode_workspace_floats(problem.args());
+    EXPECT_TRUE(floats);
+    problem.workspace.assign(static_cast<std::size_t>(*floats), std::nanf(""));
+    problem.workspace_view.shape = {*floats};
+    call(problem.args());
+    expect_right(problem);
+    return problem;
+  };
+  const Problem alone = run({{7, 300}}, 40);
+  const Problem among = run({{1, 20}, {7, 300}, {2, 2000}}, 250);  // other splits, other strides
+  const auto width = static_cast<std::int64_t>(alone.out.size());
+  EXPECT_TRUE(std::equal(alone.out.begin(), alone.out.end(), among.out.begin() + width));
+  EXPECT_TRUE(std::equal(alone.lse.begin(), alone.lse.end(),
+                         among.lse.begin() + static_cast<std::int64_t>(alone.lse.size())));
+}
+
+TEST_F(AttentionDecodeTest, AWindowOfAnySizeIsRightAndReadsNothingBeforeIt) {
+  const std::vector<Sequence> sequences = {{1, 0}, {2, 1}, {3, 64}, {4, 200}};
+  for (const std::int64_t window : {0, 1, 63, 64, 130, 199, 200, 1 << 30}) {
+    for (const int splits : {1, 3}) {
+      SCOPED_TRACE(testing::Message() << window << " with " << splits);
+      Problem problem(sequences, {.pages_max = 25});
+      problem.window_left = window;
+      problem.use_splits(splits);
+      call(problem.args());
+      expect_right(problem);
+    }
+  }
+  Problem poisoned({{4, 200}}, {.pages_max = 25});
+  poisoned.window_left = 7;  // from token 192 on
+  for (std::int64_t j = 0; j < 192; ++j) {
+    for (const std::int64_t head : {0, 1}) {
+      *poisoned.v.row(poisoned.table[static_cast<std::size_t>(j / 8)], j % 8, head) = kNan;
+    }
+  }
+  call(poisoned.args());
+  EXPECT_TRUE(std::none_of(poisoned.out.begin(), poisoned.out.end(),
+                           [](auto x) { return std::isnan(float_of_bf16(x)); }));
+}
+
+TEST_F(AttentionDecodeTest, SinksJoinTheSumOnce) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const int splits : {1, 2, 5}) {
+    Problem problem({{1, 0}, {2, 1}, {3, 300}}, {.pages_max = 40});
+    problem.sinks = {0.5F, -infinity, 100.0F, -3.0F};
+    problem.use_splits(splits);
+    call(problem.args());
+    expect_right(problem);
+    EXPECT_EQ(problem.lse[0], 0.5F);  // of no tokens: the sink alone
+    EXPECT_EQ(problem.lse[1], -infinity);
+  }
+}
+
+TEST_F(AttentionDecodeTest, SeveralQueryTokensSeeWhatIsBeforeThem) {
+  for (const int splits : {1, 3}) {
+    Problem problem({{1, 2}, {2, 5}, {3, 0}, {4, 200}}, {.pages_max = 25, .q_tokens = 5});
+    problem.use_splits(splits);
+    problem.window_left = 100;
+    problem.slopes = {0.0F, 0.5F, 0.03F, -1.0F};
+    call(problem.args());
+    expect_right(problem);
+  }
+}
+
 TEST_F(AttentionDecodeTest, TheLogarithmIsOptional) {
   for (const int splits : {1, 2}) {
     Problem with(kSequences);
@@ -301,7 +369,8 @@ TEST_F(AttentionDecodeTest, SaysWhatDoesNotFit) {
   const std::vector<Case> cases = {
       {[](auto& args, auto&) { args.q.data = nullptr; }, "tensor 'q' has no data"},
       {[](auto& args, auto&) { args.q.ndim = 2; }, "tensor 'q' has 2 dimensions, not 3"},
-      {[](auto& args, auto&) { args.k_cache.dtype = kF32; }, "'k_cache' holds f32, not bf16"},
+      {[](auto& args, auto&) { args.k_cache.dtype = kF32; },
+       "'k_cache' holds f32, not one of bf16, f16, e4m3, e5m2"},
       {[](auto& args, auto&) { args.k_cache.ndim = 2; }, "'k_cache' has 2 dimensions, not 4"},
       {[](auto&, auto& problem) { problem.v.view().shape[1] = 4; }, "'v_cache' has shape [19, 4,"},
       {[](auto&, auto& problem) { problem.k.view().shape[2] = 3; },
@@ -321,9 +390,20 @@ TEST_F(AttentionDecodeTest, SaysWhatDoesNotFit) {
          args.lse->device = {kDLCUDA, 0};
        },
        "tensor 'lse' is on CUDA device 0"},
-      {[](auto& args, auto&) { args.splits = -1; }, "splits is -1; 0 (chosen here) to 1024"},
+      {[](auto& args, auto&) { args.splits = -1; }, "splits is -1; 0 (chosen here) to 65535"},
       {[](auto& args, auto&) { args.splits = 3; },
        "3 splits need a workspace of 2340 floats, and there is none"},
+      {[](auto& args, auto&) { args.split_tokens = args.splits = 1; },
+       "splits is 1 and split_tokens 1; one of them must be 0"},
+      {[](auto& args, auto&) { args.softcap = -1; }, "softcap is -1"},
+      {[](auto& args, auto&) { args.window_left = -1; }, "window_left is -1"},
+      {[](auto& args, auto&) { args.indices = args.seq_lens; }, "go with indptr, which is absent"},
+      {[](auto& args, auto&) { args.indptr = args.seq_lens; }, "one of which is absent"},
+      {[](auto& args, auto&) { args.indptr = args.indices = args.last_page_lens = args.seq_lens; },
+       "not by both"},
+      {[](auto& args, auto&) { args.sinks = args.seq_lens; }, "tensor 'sinks' holds i32, not f32"},
+      {[](auto& args, auto&) { args.k_scale = args.lse; },
+       "tensor 'k_scale' has shape [3, 4], not"},
       {[](auto& args, auto&) {
          args.v_cache.reset();
          args.scale.reset();
@@ -352,11 +432,11 @@ TEST_F(AttentionDecodeTest, SaysWhatDoesNotFit) {
 }
 
 TEST_F(AttentionDecodeTest, AHeadSizeThatNobodyBuildsIsUnavailableWithTheReason) {
-  Problem problem(kSequences, {.d_qk = 96, .d_vo = 96});
+  Problem problem(kSequences, {.d_qk = 100, .d_vo = 64});
   const auto done = attention_decode(llvm().runtime(), problem.args());
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ErrorCode::unavailable);
-  EXPECT_NE(done.error().message.find("D_qk=96"), std::string::npos) << done.error().message;
+  EXPECT_NE(done.error().message.find("D_qk=100"), std::string::npos) << done.error().message;
 }
 
 TEST_F(AttentionDecodeTest, ATrialSeesAnOutputThatNobodyWrote) {

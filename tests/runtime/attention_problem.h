@@ -39,7 +39,8 @@ struct View {
 };
 
 struct Sizes {
-  std::int64_t q_heads = 4, kv_heads = 2, d_qk = 64, d_vo = 64, page_size = 8, pages_max = 6;
+  std::int64_t q_heads = 4, kv_heads = 2, d_qk = 64, d_vo = 64, page_size = 8, pages_max = 6,
+               q_tokens = 1;
   bool latent = false;
 };
 enum class Order { nhd, hnd };
@@ -91,7 +92,11 @@ struct Problem {
   std::vector<std::uint16_t> q, out;
   std::vector<float> lse, workspace;
   View q_view, out_view, table_view, lengths_view, lse_view, workspace_view;
+  std::vector<float> sinks, slopes;  // empty: none
+  View heads_view;
   int splits = 0;
+  std::int64_t split_tokens = 0;
+  std::int64_t window_left = -1;  // below 0: none
   float scale = 0.2F;
 
   explicit Problem(const std::vector<Sequence>& sequences, Sizes of = {}, Layout layout = {})
@@ -104,22 +109,28 @@ struct Problem {
       const Sequence& sequence = sequences[static_cast<std::size_t>(n)];
       lengths.push_back(sequence.length);
       Random random(static_cast<std::uint64_t>(sequence.id));
-      append(q, sizes.q_heads * sizes.d_qk, random, 4);
+      append(q, sizes.q_tokens * sizes.q_heads * sizes.d_qk, random, 4);
       fill_pages(n, sequence.length, random, layout.table);
     }
-    out.assign(static_cast<std::size_t>(batch * sizes.q_heads * sizes.d_vo), kNan);
-    lse.assign(static_cast<std::size_t>(batch * sizes.q_heads), std::nanf(""));
+    out.assign(static_cast<std::size_t>(rows() * sizes.d_vo), kNan);
+    lse.assign(static_cast<std::size_t>(rows()), std::nanf(""));
     q_view.shape = {batch, sizes.q_heads, sizes.d_qk};
     out_view.shape = {batch, sizes.q_heads, sizes.d_vo};
     table_view.shape = {batch, sizes.pages_max};
     lengths_view.shape = {batch};
     lse_view.shape = {batch, sizes.q_heads};
+    heads_view.shape = {sizes.q_heads};
+    if (sizes.q_tokens == 1) return;
+    for (View* view : {&q_view, &out_view, &lse_view}) {
+      view->shape.insert(view->shape.begin() + 1, sizes.q_tokens);
+    }
   }
+
+  std::int64_t rows() const { return batch * sizes.q_tokens * sizes.q_heads; }
 
   void use_splits(int count) {
     splits = count;
-    workspace.assign(static_cast<std::size_t>(batch * sizes.q_heads * count * (sizes.d_vo + 1)),
-                     std::nanf(""));
+    workspace.assign(static_cast<std::size_t>(rows() * count * (sizes.d_vo + 1)), std::nanf(""));
     workspace_view.shape = {static_cast<std::int64_t>(workspace.size())};
   }
 
@@ -133,7 +144,11 @@ struct Problem {
     args.out = out_view.dl(out.data(), kBf16);
     args.lse = lse_view.dl(lse.data(), kF32);
     if (!workspace.empty()) args.workspace = workspace_view.dl(workspace.data(), kF32);
+    if (!sinks.empty()) args.sinks = heads_view.dl(sinks.data(), kF32);
+    if (!slopes.empty()) args.alibi_slopes = heads_view.dl(slopes.data(), kF32);
+    if (window_left >= 0) args.window_left = window_left;
     args.splits = splits;
+    args.split_tokens = split_tokens;
     args.scale = scale;
     return args;
   }
@@ -165,27 +180,31 @@ inline void expect_right(const Problem& problem) {
   const Sizes& sizes = problem.sizes;
   const reference::AttentionDecodeCall call{
       .scale = problem.scale,
+      .window_left = problem.window_left,
       .batch = problem.batch,
+      .q_tokens = sizes.q_tokens,
       .q_heads = sizes.q_heads,
       .kv_heads = sizes.kv_heads,
       .d_qk = sizes.d_qk,
       .d_vo = sizes.d_vo,
       .page_size = sizes.page_size,
       .pages_max = sizes.pages_max,
-      .q = problem.q,
+      .q = problem.q.data(),
       .k = problem.k.for_reference(),
       .v = sizes.latent ? problem.k.for_reference() : problem.v.for_reference(),
       .block_table = problem.table,
-      .seq_lens = problem.lengths};
+      .seq_lens = problem.lengths,
+      .sinks = problem.sinks,
+      .alibi_slopes = problem.slopes};
   const reference::AttentionDecodeResult expected = reference::attention_decode(call);
   Comparison out("out", ""), lse("lse", "");
-  for (std::int64_t row = 0; row < problem.batch * sizes.q_heads; ++row) {
+  for (std::int64_t row = 0; row < problem.rows(); ++row) {
     const auto at = static_cast<std::size_t>(row);
     lse.add(problem.lse[at], expected.lse[at], expected.lse_allowed(row));
     for (std::int64_t i = 0; i < sizes.d_vo; ++i) {
       const auto element = static_cast<std::size_t>(row * sizes.d_vo + i);
       out.add(float_of_bf16(problem.out[element]), expected.out[element],
-              expected.out_allowed(row, i, sizes.d_vo));
+              expected.out_allowed(row, i));
     }
   }
   EXPECT_TRUE(out.result().passed()) << out.result().abs_max << ", " << out.result().bound_ratio;

@@ -12,11 +12,14 @@ namespace {
 const Op& attention() {
   return **find_op("attention_decode");
 }
-const Implementation& gpu() {
+const Implementation& matrix() {
   return attention().implementations[0];
 }
-const Implementation& cpu() {
+const Implementation& gpu() {
   return attention().implementations[1];
+}
+const Implementation& cpu() {
+  return attention().implementations[2];
 }
 Shape shape_with(std::vector<NameValue> given = {}) {
   return parse_arguments(attention(), given)->shape;
@@ -29,10 +32,13 @@ int numbers[8];
 
 AttentionDecodeParams params_with(int batch, int splits) {
   AttentionDecodeParams params{};
-  params.q.data = params.k.data = params.v.data = memory;
-  params.block_table = params.seq_lens = numbers;
-  params.out = params.workspace = memory;
+  params.q.data = memory;
+  params.k.data = params.v.data = memory;
+  params.pages = params.lengths = numbers;
+  params.out.data = params.workspace = memory;
   params.batch = batch;
+  params.q_tokens = 1;
+  params.window_left = -1;
   params.page_size = 16;
   params.pages_max = 256;
   params.splits = splits;
@@ -56,6 +62,46 @@ TEST(AttentionDecodePlan, ManyHeadsOnOneCacheAreSharedOut) {
   const AttentionDecodeParams params = params_with(2, 4);
   EXPECT_EQ(gpu().plan(shape_with(kMla), &params)[0].dims.grid, (Dim3{2 * 16, 4, 1}));
   EXPECT_EQ(cpu().plan(shape_with(kMla), &params)[0].dims.grid, (Dim3{2 * 4 * 4, 1, 1}));
+}
+
+TEST(AttentionDecodePlan, QueryTokensMakeRows) {
+  AttentionDecodeParams params = params_with(2, 4);
+  params.q_tokens = 9;
+  const LaunchPlan gpu_plan = gpu().plan(shape_with(), &params);
+  EXPECT_EQ(gpu_plan[0].dims.grid, (Dim3{2 * 8 * 9, 4, 1}));
+  EXPECT_EQ(gpu_plan[1].dims.grid, (Dim3{2 * 9 * 32, 1, 1}));
+  // 36 rows for each key/value head, in two items of 18.
+  EXPECT_EQ(cpu().plan(shape_with(), &params)[0].dims.grid, (Dim3{2 * 8 * 2 * 4, 1, 1}));
+}
+
+TEST(AttentionDecodePlan, MatricesTakeSixteenRowsOrTwiceAsMany) {
+  AttentionDecodeParams params = params_with(2, 4);
+  params.q_tokens = 5;  // 20 rows for each key/value head
+  const LaunchPlan plan = matrix().plan(shape_with(), &params);
+  EXPECT_EQ(plan[0].dims.grid, (Dim3{2 * 8 * 2, 4, 1}));
+  EXPECT_EQ(plan[0].dims.block, (Dim3{128, 1, 1}));
+  EXPECT_EQ(plan[1].dims.grid, (Dim3{2 * 5 * 32, 1, 1}));
+  params.q_tokens = 1;
+  const LaunchPlan mla = matrix().plan(shape_with(kMla), &params);
+  EXPECT_EQ(mla[0].dims.grid, (Dim3{2 * 4, 4, 1}));
+  EXPECT_EQ(mla[0].dims.block, (Dim3{256, 1, 1}));
+  EXPECT_EQ(mla[1].dims.block, (Dim3{128, 1, 1}));
+}
+
+TEST(AttentionDecodePlan, MatricesServeAlignedCachesAndAreBestFromFourRowsOn) {
+  alignas(16) static float aligned[8];
+  AttentionDecodeParams params = params_with(2, 1);
+  params.k.data = params.v.data = aligned;
+  EXPECT_TRUE(matrix().can_serve(shape_with(), &params));
+  EXPECT_TRUE(matrix().is_best(shape_with(), &params));
+  EXPECT_FALSE(matrix().is_best(shape_with({{"Hkv", "32"}}), &params));
+  params.v.token_stride = 4;
+  EXPECT_EQ(matrix().can_serve(shape_with(), &params).reason(),
+            "rows of v are not aligned to 16 bytes");
+  params.v.token_stride = 8;
+  params.k.data = aligned + 1;
+  EXPECT_EQ(matrix().can_serve(shape_with(), &params).reason(),
+            "rows of k are not aligned to 16 bytes");
 }
 
 TEST(AttentionDecodePlan, InOnePieceThereIsNothingToMerge) {
@@ -83,6 +129,12 @@ TEST(AttentionDecodeSplits, FewSequencesAreSplitAndManyAreNot) {
   EXPECT_EQ(attention_decode_splits(0, 4096), 1);
 }
 
+TEST(AttentionDecodeSplits, AWindowLeavesFewerTokens) {
+  EXPECT_EQ(attention_decode_tokens_max(100000, 1, -1), 100000);
+  EXPECT_EQ(attention_decode_tokens_max(100000, 2, 1000), 1066);
+  EXPECT_EQ(attention_decode_tokens_max(100, 1, 1000), 100);
+}
+
 TEST(AttentionDecodeServe, SaysWhatIsMissingOrOutOfRange) {
   struct Case {
     void (*spoil)(AttentionDecodeParams&);
@@ -90,15 +142,19 @@ TEST(AttentionDecodeServe, SaysWhatIsMissingOrOutOfRange) {
   };
   const Case cases[] = {
       {[](auto& p) { p.k.data = nullptr; }, "k is null"},
-      {[](auto& p) { p.seq_lens = nullptr; }, "seq_lens is null"},
+      {[](auto& p) { p.lengths = nullptr; }, "seq_lens is null"},
       {[](auto& p) { p.workspace = nullptr; }, "workspace is null"},
       {[](auto& p) { p.page_size = 0; }, "page_size is 0"},
       {[](auto& p) { p.pages_max = -1; }, "pages_max is -1"},
-      {[](auto& p) { p.splits = 0; }, "splits is 0; 1 to 1024 are done"},
+      {[](auto& p) { p.splits = 0; }, "splits is 0; 1 to 65535 are done"},
+      {[](auto& p) { p.q_tokens = 0; }, "q_tokens is 0"},
+      {[](auto& p) { p.split_tokens = 65; }, "split_tokens is 65; it takes multiples of 64"},
+      {[](auto& p) { p.split_tokens = 64; },
+       "2 splits of 64 tokens do not hold the 4096 that a sequence may have"},
       {[](auto& p) { p.pages_max = 1 << 27; },
        "a sequence may have 134217728 pages of 16 tokens; at most 1073741824 tokens"},
       {[](auto& p) { p.batch = 1 << 26; },
-       "batch 67108864 times Hq=32 times 2 splits is above 2147483647"},
+       "batch 67108864 times 1 tokens times Hq=32 times 2 splits is above 2147483647"},
   };
   for (const Case& one : cases) {
     AttentionDecodeParams params = params_with(2, 2);
@@ -115,7 +171,7 @@ TEST(AttentionDecodeServe, WithoutPagesOrSplitsLessIsNeeded) {
   EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
   params.pages_max = 0;
   params.k.data = params.v.data = nullptr;
-  params.block_table = nullptr;
+  params.pages = nullptr;
   EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
 }
 
@@ -127,16 +183,31 @@ TEST(AttentionDecodeBuild, RefusalsSayWhy) {
   EXPECT_EQ(reason({}), "");
   EXPECT_EQ(reason(kMla), "");
   EXPECT_EQ(reason({{"D_qk", "64"}, {"D_vo", "64"}}), "");
-  EXPECT_EQ(reason({{"kv", "e4m3"}}),
-            "not built yet by this implementation: kv=e4m3; it builds bf16");
-  EXPECT_EQ(reason({{"D_qk", "96"}}),
-            "not built yet by this implementation: D_qk=96; it builds multiples of 64 up to 1024");
-  EXPECT_EQ(reason({{"D_vo", "192"}}),
-            "not built yet by this implementation: D_vo=192; it builds 64, 128, 256 and 512");
+  EXPECT_EQ(reason({{"kv", "e4m3"}, {"io", "f32"}, {"softcap", "true"}}), "");
+  EXPECT_EQ(reason({{"D_qk", "96"}, {"D_vo", "192"}}), "");
+  EXPECT_EQ(reason({{"D_qk", "100"}}), "D_qk=100 is not a multiple of 16");
+  EXPECT_EQ(reason({{"D_vo", "1024"}}), "D_vo=1024 is not a multiple of 16 up to 512");
   EXPECT_EQ(reason({{"D_vo", "256"}, {"v_in_k", "true"}}),
             "with v_in_k=true the values are a part of the keys, but D_vo=256 is above D_qk=128");
   EXPECT_EQ(reason({{"Hq", "12"}}),
             "Hq=12 is not a multiple of Hkv=8: each key/value head serves as many query heads");
+  const auto by_matrix = [](std::vector<NameValue> given, const char* arch) {
+    return can_build(matrix(), shape_with(std::move(given)), *Arch::parse(arch)).reason();
+  };
+  for (const char* arch : {"sm_80", "sm_90a", "gfx90a", "gfx942", "simt", "simt:warp64"}) {
+    EXPECT_EQ(by_matrix({}, arch), "") << arch;
+    EXPECT_EQ(by_matrix(kMla, arch), "") << arch;
+    EXPECT_EQ(by_matrix({{"D_qk", "256"}, {"D_vo", "256"}}, arch), "") << arch;
+  }
+  EXPECT_EQ(by_matrix({{"io", "f16"}, {"kv", "f16"}}, "sm_90a"), "");
+  EXPECT_EQ(by_matrix({{"io", "f16"}, {"kv", "f16"}}, "gfx942"),
+            "f16 is multiplied on NVIDIA alone; here bf16 is");
+  EXPECT_EQ(by_matrix({{"kv", "e4m3"}}, "sm_90a"),
+            "io=bf16 kv=e4m3; it multiplies bf16 or f16 of one type");
+  EXPECT_EQ(by_matrix({}, "gfx1100"),
+            "gfx1100 has no MFMA on bf16; gfx90a, gfx942 and gfx950 have");
+  EXPECT_EQ(by_matrix({{"D_qk", "512"}, {"D_vo", "512"}}, "sm_90a"),
+            "its steps need 77632 bytes of shared memory; it takes 49152");
   EXPECT_EQ(can_build(gpu(), shape_with(), *Arch::parse("sm_75")).reason(),
             "sm_75 is older than sm_80");
 }

@@ -197,6 +197,12 @@ typedef struct kiln_attention_decode_args {
   const DLTensor *lse, *workspace; /* optional */
   int splits;                      /* 0: chosen by the op */
   const float* scale;
+  const DLTensor *indptr, *indices, *last_page_lens; /* in place of block_table and seq_lens */
+  int64_t pages_max;                                 /* with indptr; 0: as many as indices */
+  const DLTensor *k_scale, *v_scale, *sinks, *alibi_slopes; /* optional */
+  float softcap;                                            /* 0: none */
+  const int64_t* window_left;                               /* null: none */
+  int64_t split_tokens;                                     /* 0: see splits */
 } kiln_attention_decode_args;
 KILN_C_API kiln_status kiln_attention_decode(kiln_runtime* runtime,
                                              const kiln_attention_decode_args* args,

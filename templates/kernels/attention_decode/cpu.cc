@@ -1,70 +1,100 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_decode on the native CPU. A work item is one split of one sequence for query heads that
-// share a key/value head. Per step of 64 tokens: scores of four tokens at a time for a few heads,
-// weights, then the values, a block of columns at a time. While the scores are computed the step's
-// values are asked for, and while the values are added the next step's keys: the rows of one head
-// lie far apart, where the caches' own prefetchers do not follow.
+// attention_decode on the native CPU. A work item is one split of one sequence for rows (query
+// heads of query tokens) that share a key/value head. Per step of 64 tokens: products of four
+// tokens at a time with a few rows, weights, then the values, a block of columns at a time. While
+// the products are computed the step's values are asked for, and while the values are added the
+// next step's keys: the rows of one head lie far apart, where the caches' own prefetchers do not
+// follow.
 #include "kiln/cpu.h"
+#include "attention_decode/logits.h"
 #include "attention_decode/params.h"
 #include "attention_decode/split_range.h"
+#include "attention_decode/splits.h"
+#include "kiln/fp8.h"
 #include "kiln/shape.h"
+#include "kiln/storage_type.h"
 
 namespace kiln {
 namespace attention_decode_detail {
 
-using Io = bf16;
-constexpr int kTile = kSplitStep;  // tokens of a step
-constexpr int kTokens = 4;         // whose scores are computed at once
-constexpr int kLineElements = 32;  // of a cache line
+using Io = StorageType<shape::io_is::bf16, shape::io_is::f16>;
+using Kv = CacheType<shape::kv_is::f16, shape::kv_is::e4m3, shape::kv_is::e5m2>;
+
+constexpr int kTile = kSplitStep;                    // tokens of a step
+constexpr int kTokens = 4;                           // whose products are computed at once
+constexpr int kLineElements = 64 / int{sizeof(Kv)};  // of a cache line
 
 constexpr int kGroupHeads = shape::Hq / shape::Hkv;  // query heads that share a key/value head
-constexpr int kHeadTiles = (kGroupHeads + 31) / 32;  // work items that share them
-constexpr int kHeads = (kGroupHeads + kHeadTiles - 1) / kHeadTiles;  // of an item
+constexpr int kRowsMax = 32;                         // of an item
 
-// Heads whose sums stay in registers: AVX-512 has 32 of them, the others 16.
-constexpr int kHeadBlock = vector_lanes == 16 ? 4 : 2;
-constexpr int kColumnVectors = 4;  // as many columns of each
+// Rows whose sums stay in registers: AVX-512 has 32 of them, the others 16.
+constexpr int kRowBlock = vector_lanes == 16 ? 4 : 2;
+// As many columns of each, as far as they come out even.
+constexpr int kVectors = shape::D_vo / vector_lanes;
+constexpr int kColumnVectors = kVectors % 4 == 0   ? 4
+                               : kVectors % 3 == 0 ? 3
+                               : kVectors % 2 == 0 ? 2
+                                                   : 1;
 constexpr int kBlockColumns = kColumnVectors * vector_lanes;
 constexpr int kColumnBlocks = shape::D_vo / kBlockColumns;
 static_assert(shape::D_qk % vector_lanes == 0, "refused by can_build");
-static_assert(shape::D_vo % kBlockColumns == 0, "refused by can_build");
+static_assert(shape::D_vo % vector_lanes == 0, "refused by can_build");
 
 struct Job {
   i64 n;  // sequence
   int kv_head;
-  int first_head;  // query head of row 0
-  int heads;       // rows that are heads: fewer than kHeads in the last tile
+  int first_row;  // among those of the key/value head, counted token by token
+  int rows;
+  int length;  // of the sequence
   int split;
   TokenRange tokens;
+
+  KILN_DEVICE int token_of(int row) const { return (first_row + row) / kGroupHeads; }
+  KILN_DEVICE int head_of(int row) const {
+    return kv_head * kGroupHeads + (first_row + row) % kGroupHeads;
+  }
 };
 
 // What an item keeps in the worker's scratch memory.
 struct Scratch {
-  float queries[kHeads][shape::D_qk];  // scaled, for scores in base 2
-  float sums[kHeads][shape::D_vo];     // of weight times value, not yet divided
-  float weights[kHeads][kTile];        // scores, then 2^(score - maximum)
-  float factors[kHeads];               // what a new maximum takes the old sums down by
-  float maxima[kHeads];
-  float totals[kHeads];
+  float queries[kRowsMax][shape::D_qk];
+  float sums[kRowsMax][shape::D_vo];  // of weight times value, not yet divided
+  float weights[kRowsMax][kTile];     // products, then 2^(score - maximum)
+  float factors[kRowsMax];            // what a new maximum takes the old sums down by
+  float maxima[kRowsMax];
+  float totals[kRowsMax];
+  LogitRow logits[kRowsMax];
 };
 static_assert(sizeof(Scratch) <= kKilnCpuScratchBytes, "refused by can_build");
 
 // Where the tokens of a step are; from `count` on, some valid address: the last token's if any.
 struct Rows {
-  const Io* keys[kTile];
-  const Io* values[kTile];
+  const Kv* keys[kTile];
+  const Kv* values[kTile];
   int count;
 };
 
+KILN_DEVICE const int* pages_of(const AttentionDecodeParams& p, i64 n) {
+  return p.pages + (p.indptr != nullptr ? p.indptr[n] : n * p.pages_stride);
+}
+KILN_DEVICE int length_of(const AttentionDecodeParams& p, i64 n) {
+  const int pages = p.indptr != nullptr ? p.indptr[n + 1] - p.indptr[n] : 0;
+  return sequence_length(p, p.lengths[n], pages);
+}
+KILN_DEVICE float scale_of(const AttentionDecodeParams::Pages& cache, const Job& job) {
+  if (cache.scale == nullptr) return 1.0f;
+  return cache.scale[job.n * cache.scale_sequence_stride + job.kv_head * cache.scale_head_stride];
+}
+
 KILN_DEVICE void find_rows(const AttentionDecodeParams& p, const Job& job, int first, Rows& rows) {
   rows.count = max(0, min(kTile, job.tokens.end - first));
-  const int* table = p.block_table + job.n * p.block_table_stride;
-  const Io* keys = static_cast<const Io*>(p.k.data) + job.kv_head * p.k.head_stride;
-  const Io* values = static_cast<const Io*>(p.v.data) + job.kv_head * p.v.head_stride;
+  const int* pages = pages_of(p, job.n);
+  const Kv* keys = static_cast<const Kv*>(p.k.data) + job.kv_head * p.k.head_stride;
+  const Kv* values = static_cast<const Kv*>(p.v.data) + job.kv_head * p.v.head_stride;
   int number = first / p.page_size;
   int slot = first % p.page_size;
   for (int t = 0; t < rows.count; ++t) {
-    const i64 page = table[number];
+    const i64 page = pages[number];
     rows.keys[t] = keys + page * p.k.page_stride + slot * p.k.token_stride;
     rows.values[t] = values + page * p.v.page_stride + slot * p.v.token_stride;
     if (++slot == p.page_size) {
@@ -72,77 +102,137 @@ KILN_DEVICE void find_rows(const AttentionDecodeParams& p, const Job& job, int f
       ++number;
     }
   }
-  const Io* last_key = rows.count > 0 ? rows.keys[rows.count - 1] : keys;
-  const Io* last_value = rows.count > 0 ? rows.values[rows.count - 1] : values;
+  const Kv* last_key = rows.count > 0 ? rows.keys[rows.count - 1] : keys;
+  const Kv* last_value = rows.count > 0 ? rows.values[rows.count - 1] : values;
   for (int t = rows.count; t < kTile; ++t) {
     rows.keys[t] = last_key;
     rows.values[t] = last_value;
   }
 }
 
+// Products of pairs, where the processor has them: bf16 as it is, summed in fp32.
+#if defined(__AVX512BF16__)
+constexpr bool kPairs = is_same<Io, bf16> && is_same<Kv, bf16> && shape::D_qk % 32 == 0;
+#else
+constexpr bool kPairs = false;
+#endif
+
 KILN_DEVICE void start_item(const AttentionDecodeParams& p, const Job& job, Scratch& scratch) {
-  const Floats scale_log2(p.scale * math_detail::kLog2E);
-  for (int h = 0; h < job.heads; ++h) {
-    const Io* q = static_cast<const Io*>(p.q.data) + job.n * p.q.token_stride +
-                  (job.first_head + h) * p.q.head_stride;
-    for (int i = 0; i < shape::D_qk; i += vector_lanes) {
-      store(scratch.queries[h] + i, load(q + i) * scale_log2);
+  const float scale = p.scale * scale_of(p.k, job);
+  for (int h = 0; h < job.rows; ++h) {
+    const int head = job.head_of(h);
+    const Io* q = static_cast<const Io*>(p.q.data) + job.n * p.q.sequence_stride +
+                  job.token_of(h) * p.q.token_stride + head * p.q.head_stride;
+    if constexpr (kPairs) {
+      for (int i = 0; i < shape::D_qk; i += 2 * vector_lanes) {
+        Floats two;  // elements a lane
+        __builtin_memcpy(&two, q + i, sizeof two);
+        store(scratch.queries[h] + i / 2, two);
+      }
+    } else {
+      for (int i = 0; i < shape::D_qk; i += vector_lanes) {
+        store(scratch.queries[h] + i, load(q + i));
+      }
     }
     for (int i = 0; i < shape::D_vo; i += vector_lanes) store(scratch.sums[h] + i, Floats(0.0f));
     scratch.maxima[h] = minus_infinity();
     scratch.totals[h] = 0.0f;
+    const float slope = p.alibi_slopes != nullptr ? p.alibi_slopes[head] : 0.0f;
+    LogitRow& row = scratch.logits[h];
+    row = logit_row(p, scale, slope, job.length, job.token_of(h));
+    row.end = min(row.end, job.tokens.end);
   }
 }
 
-// The scores of `heads` heads from `head` on with kTokens tokens from `t` on.
-template <int heads>
-KILN_DEVICE void score_block(Scratch& scratch, const Rows& rows, int head, int t) {
-  Floats sums[heads][kTokens] = {};
-  for (int i = 0; i < shape::D_qk; i += vector_lanes) {
-    Floats keys[kTokens];
+// Sums of query times key over the whole head, lane by lane.
+template <int rows>
+KILN_DEVICE void multiply(const Scratch& scratch, const Kv* const* keys, int row,
+                          Floats (&sums)[rows][kTokens]) {
+#if defined(__AVX512BF16__)
+  if constexpr (kPairs) {
+    typedef __bf16 Pairs __attribute__((vector_size(64)));
+    for (int i = 0; i < shape::D_qk; i += 32) {
+      Pairs key[kTokens];
 #pragma clang loop unroll(full)
-    for (int r = 0; r < kTokens; ++r) keys[r] = load(rows.keys[t + r] + i);
+      for (int r = 0; r < kTokens; ++r) __builtin_memcpy(&key[r], keys[r] + i, sizeof key[r]);
 #pragma clang loop unroll(full)
-    for (int h = 0; h < heads; ++h) {
-      const Floats query = load(scratch.queries[head + h] + i);
+      for (int h = 0; h < rows; ++h) {
+        Pairs query;
+        __builtin_memcpy(&query, scratch.queries[row + h] + i / 2, sizeof query);
 #pragma clang loop unroll(full)
-      for (int r = 0; r < kTokens; ++r) sums[h][r] = fma(query, keys[r], sums[h][r]);
-    }
-  }
-#pragma clang loop unroll(full)
-  for (int h = 0; h < heads; ++h) {
-    const Floats4 scores = horizontal_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3]);
-    __builtin_memcpy(scratch.weights[head + h] + t, &scores, sizeof scores);
-  }
-}
-
-KILN_DEVICE void score_step(Scratch& scratch, const Rows& rows, int heads) {
-  for (int t = 0; t < rows.count; t += kTokens) {
-    if constexpr (!shape::v_in_k) {  // else the values come with the keys
-      for (int r = 0; r < kTokens; ++r) {
-        for (int i = 0; i < shape::D_vo; i += kLineElements) prefetch(rows.values[t + r] + i);
+        for (int r = 0; r < kTokens; ++r) {
+          sums[h][r] = __builtin_ia32_dpbf16ps_512(sums[h][r], query, key[r]);
+        }
       }
     }
-    int head = 0;
-    for (; head + kHeadBlock <= heads; head += kHeadBlock) {
-      score_block<kHeadBlock>(scratch, rows, head, t);
+    return;
+  }
+#endif
+  for (int i = 0; i < shape::D_qk; i += vector_lanes) {
+    Floats key[kTokens];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < kTokens; ++r) key[r] = load(keys[r] + i);
+#pragma clang loop unroll(full)
+    for (int h = 0; h < rows; ++h) {
+      const Floats query = load(scratch.queries[row + h] + i);
+#pragma clang loop unroll(full)
+      for (int r = 0; r < kTokens; ++r) sums[h][r] = fma(query, key[r], sums[h][r]);
     }
-    for (; head < heads; ++head) score_block<1>(scratch, rows, head, t);
   }
 }
 
-KILN_DEVICE void weigh_step(Scratch& scratch, int count, int heads) {
+// The products of `rows` rows from `row` on with kTokens tokens from `t` on.
+template <int rows>
+KILN_DEVICE void score_block(Scratch& scratch, const Rows& at, int row, int t) {
+  Floats sums[rows][kTokens] = {};
+  multiply(scratch, at.keys + t, row, sums);
+#pragma clang loop unroll(full)
+  for (int h = 0; h < rows; ++h) {
+    const Floats4 scores = horizontal_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3]);
+    __builtin_memcpy(scratch.weights[row + h] + t, &scores, sizeof scores);
+  }
+}
+
+KILN_DEVICE void score_step(Scratch& scratch, const Rows& at, int rows) {
+  for (int t = 0; t < at.count; t += kTokens) {
+    if constexpr (!shape::v_in_k) {  // else the values come with the keys
+      for (int r = 0; r < kTokens; ++r) {
+        for (int i = 0; i < shape::D_vo; i += kLineElements) prefetch(at.values[t + r] + i);
+      }
+    }
+    int row = 0;
+    for (; row + kRowBlock <= rows; row += kRowBlock) score_block<kRowBlock>(scratch, at, row, t);
+    for (; row + 2 <= rows; row += 2) score_block<2>(scratch, at, row, t);
+    if (row < rows) score_block<1>(scratch, at, row, t);
+  }
+}
+
+// Of the tokens from `key` on, in the weights' place at `t`: products to what the softmax takes.
+KILN_DEVICE Floats logits_at(const LogitRow& row, const float* products, int key, bool all_seen) {
+  Ints keys;
+  for (int i = 0; i < vector_lanes; ++i) keys[i] = i;
+  keys += Ints(key);
+  const Floats distance = __builtin_convertvector(keys - Ints(row.place), Floats);
+  const Floats scores = logit(row, load(products), distance);
+  if (all_seen) return scores;
+  return select((keys >= Ints(row.begin)) & (keys < Ints(row.end)), scores,
+                Floats(minus_infinity()));
+}
+
+// `first`: the step's first token.
+KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int rows) {
   const int whole = ceil_div(count, vector_lanes) * vector_lanes;
-  for (int h = 0; h < heads; ++h) {
+  for (int h = 0; h < rows; ++h) {
+    const LogitRow& row = scratch.logits[h];
+    const bool all_seen = first >= row.begin && first + whole <= row.end;
     float* weights = scratch.weights[h];
-    for (int t = count; t < whole; ++t) weights[t] = minus_infinity();
-    Floats tops = load(weights);
-    for (int t = vector_lanes; t < whole; t += vector_lanes) {
-      const Floats scores = load(weights + t);
+    Floats tops(minus_infinity());
+    for (int t = 0; t < whole; t += vector_lanes) {
+      const Floats scores = logits_at(row, weights + t, first + t, all_seen);
+      store(weights + t, scores);
       tops = select(tops < scores, scores, tops);
     }
-    float top = scratch.maxima[h];
-    for (int i = 0; i < vector_lanes; ++i) top = max(top, tops[i]);
+    const float top = max(scratch.maxima[h], horizontal_max(tops));
     const float base = finite_maximum(top);
     scratch.factors[h] = exp2(scratch.maxima[h] - base);
     scratch.maxima[h] = top;
@@ -156,92 +246,107 @@ KILN_DEVICE void weigh_step(Scratch& scratch, int count, int heads) {
   }
 }
 
-// Adds the step's values to the sums of `heads` heads from `head` on, for one block of columns. The
-// first heads of a step also ask for the next keys, an equal part of them with each block: as many
+// Adds the step's values to the sums of `rows` rows from `row` on, for one block of columns. The
+// first rows of a step also ask for the next keys, an equal part of them with each block: as many
 // requests at once as memory can have under way, never a burst.
-template <int heads>
-KILN_DEVICE void add_block(Scratch& scratch, const Rows& rows, const Rows& next, int head,
-                           int block) {
+template <int rows>
+KILN_DEVICE void add_block(Scratch& scratch, const Rows& at, const Rows& next, int row, int block) {
   constexpr int kAhead = ceil_div(shape::D_qk, kLineElements * kColumnBlocks);  // cache lines
   const int column = block * kBlockColumns;
-  Floats sums[heads][kColumnVectors];
+  Floats sums[rows][kColumnVectors];
 #pragma clang loop unroll(full)
-  for (int h = 0; h < heads; ++h) {
+  for (int h = 0; h < rows; ++h) {
 #pragma clang loop unroll(full)
     for (int c = 0; c < kColumnVectors; ++c) {
-      const float* at = scratch.sums[head + h] + column + c * vector_lanes;
-      sums[h][c] = load(at) * Floats(scratch.factors[head + h]);
+      const float* from = scratch.sums[row + h] + column + c * vector_lanes;
+      sums[h][c] = load(from) * Floats(scratch.factors[row + h]);
     }
   }
-  for (int t = 0; t < rows.count; ++t) {
-    if (head == 0) {
-      const Io* ahead = next.keys[t] + block * kAhead * kLineElements;
+  for (int t = 0; t < at.count; ++t) {
+    if (row == 0) {
+      const Kv* ahead = next.keys[t] + block * kAhead * kLineElements;
       for (int i = 0; i < kAhead; ++i) prefetch(ahead + i * kLineElements);
     }
     Floats values[kColumnVectors];
 #pragma clang loop unroll(full)
     for (int c = 0; c < kColumnVectors; ++c) {
-      values[c] = load(rows.values[t] + column + c * vector_lanes);
+      values[c] = load(at.values[t] + column + c * vector_lanes);
     }
 #pragma clang loop unroll(full)
-    for (int h = 0; h < heads; ++h) {
-      const Floats weight(scratch.weights[head + h][t]);
+    for (int h = 0; h < rows; ++h) {
+      const Floats weight(scratch.weights[row + h][t]);
 #pragma clang loop unroll(full)
       for (int c = 0; c < kColumnVectors; ++c) sums[h][c] = fma(weight, values[c], sums[h][c]);
     }
   }
 #pragma clang loop unroll(full)
-  for (int h = 0; h < heads; ++h) {
+  for (int h = 0; h < rows; ++h) {
 #pragma clang loop unroll(full)
     for (int c = 0; c < kColumnVectors; ++c) {
-      store(scratch.sums[head + h] + column + c * vector_lanes, sums[h][c]);
+      store(scratch.sums[row + h] + column + c * vector_lanes, sums[h][c]);
     }
   }
 }
 
-KILN_DEVICE void add_step(Scratch& scratch, const Rows& rows, const Rows& next, int heads) {
+KILN_DEVICE void add_step(Scratch& scratch, const Rows& at, const Rows& next, int rows) {
   for (int block = 0; block < kColumnBlocks; ++block) {
-    int head = 0;
-    for (; head + kHeadBlock <= heads; head += kHeadBlock) {
-      add_block<kHeadBlock>(scratch, rows, next, head, block);
+    int row = 0;
+    for (; row + kRowBlock <= rows; row += kRowBlock) {
+      add_block<kRowBlock>(scratch, at, next, row, block);
     }
-    for (; head < heads; ++head) add_block<1>(scratch, rows, next, head, block);
+    for (; row + 2 <= rows; row += 2) add_block<2>(scratch, at, next, row, block);
+    if (row < rows) add_block<1>(scratch, at, next, row, block);
   }
+}
+
+KILN_DEVICE void store_row(const AttentionDecodeParams& p, i64 n, int token, int head,
+                           const float* sums, const RowEnd& end, float scale) {
+  const Floats share(end.share * scale);
+  Io* out = static_cast<Io*>(p.out.data) + n * p.out.sequence_stride + token * p.out.token_stride +
+            head * p.out.head_stride;
+  for (int i = 0; i < shape::D_vo; i += vector_lanes) store(out + i, load(sums + i) * share);
+  if (p.lse == nullptr) return;
+  p.lse[n * p.lse_sequence_stride + token * p.lse_token_stride + head] =
+      end.lse_log2 * math_detail::kLn2;
+}
+
+KILN_DEVICE float sink_of(const AttentionDecodeParams& p, int head) {
+  return p.sinks != nullptr ? p.sinks[head] * math_detail::kLog2E : minus_infinity();
 }
 
 // Final, or partial with other splits.
 KILN_DEVICE void finish_item(const AttentionDecodeParams& p, const Job& job, Scratch& scratch) {
-  for (int h = 0; h < job.heads; ++h) {
-    const int head = job.first_head + h;
-    const float total = scratch.totals[h];
-    const float lse_log2 = total == 0.0f ? minus_infinity() : scratch.maxima[h] + log2(total);
-    const Floats share(total == 0.0f ? 0.0f : 1.0f / total);
+  const float scale = scale_of(p.v, job);
+  for (int h = 0; h < job.rows; ++h) {
+    const int head = job.head_of(h);
+    const int token = job.token_of(h);
     const float* sums = scratch.sums[h];
-    if (p.splits > 1) {
-      const i64 row = partial_row(p, job.n, shape::Hq, head, job.split);
-      float* partial = p.workspace + row * shape::D_vo;
-      for (int i = 0; i < shape::D_vo; i += vector_lanes)
-        store(partial + i, load(sums + i) * share);
-      p.workspace[partial_rows(p, shape::Hq) * shape::D_vo + row] = lse_log2;
+    if (p.splits == 1) {
+      const RowEnd end = end_row(scratch.maxima[h], scratch.totals[h], sink_of(p, head));
+      store_row(p, job.n, token, head, sums, end, scale);
       continue;
     }
-    Io* out = static_cast<Io*>(p.out) + job.n * p.out_token_stride + head * p.out_head_stride;
-    for (int i = 0; i < shape::D_vo; i += vector_lanes) store(out + i, load(sums + i) * share);
-    if (p.lse != nullptr) p.lse[job.n * p.lse_token_stride + head] = lse_log2 * math_detail::kLn2;
+    const RowEnd end = end_row(scratch.maxima[h], scratch.totals[h], minus_infinity());
+    const Floats share(end.share * scale);
+    const i64 row = partial_row(p, job.n, token, head, job.split);
+    float* partial = p.workspace + row * shape::D_vo;
+    for (int i = 0; i < shape::D_vo; i += vector_lanes) store(partial + i, load(sums + i) * share);
+    p.workspace[partial_rows(p) * shape::D_vo + row] = end.lse_log2;
   }
 }
 
 KILN_DEVICE void run_item(const AttentionDecodeParams& p, const Job& job, Scratch& scratch) {
+  if (p.splits > 1 && job.tokens.begin >= job.tokens.end) return;  // the merge does not look here
   start_item(p, job, scratch);
-  Rows rows[2];
+  Rows steps[2];
   int current = 0;
-  find_rows(p, job, job.tokens.begin, rows[0]);
+  find_rows(p, job, job.tokens.begin, steps[0]);
   for (int first = job.tokens.begin; first < job.tokens.end; first += kTile) {
     const int next = current ^ 1;
-    find_rows(p, job, first + kTile, rows[next]);
-    score_step(scratch, rows[current], job.heads);
-    weigh_step(scratch, rows[current].count, job.heads);
-    add_step(scratch, rows[current], rows[next], job.heads);
+    find_rows(p, job, first + kTile, steps[next]);
+    score_step(scratch, steps[current], job.rows);
+    weigh_step(scratch, first, steps[current].count, job.rows);
+    add_step(scratch, steps[current], steps[next], job.rows);
     current = next;
   }
   finish_item(p, job, scratch);
@@ -249,44 +354,43 @@ KILN_DEVICE void run_item(const AttentionDecodeParams& p, const Job& job, Scratc
 
 // Neighbours among the items read neighbouring heads of the same tokens.
 KILN_DEVICE Job find_job(const AttentionDecodeParams& p, i64 item) {
-  const int tile = static_cast<int>(item % kHeadTiles);
-  const i64 head_item = item / kHeadTiles;
+  const int rows = p.q_tokens * kGroupHeads;
+  const int tile_rows = attention_decode_tile_rows(rows, kRowsMax);
+  const int tiles = ceil_div(rows, tile_rows);
+  const i64 head_item = item / tiles;
   const i64 split_item = head_item / shape::Hkv;
   Job job;
   job.kv_head = static_cast<int>(head_item % shape::Hkv);
   job.split = static_cast<int>(split_item % p.splits);
   job.n = split_item / p.splits;
-  job.first_head = job.kv_head * kGroupHeads + tile * kHeads;
-  job.heads = min(kHeads, kGroupHeads - tile * kHeads);
-  job.tokens = split_range(clamp_length(p, p.seq_lens[job.n]), p.splits, job.split);
+  job.first_row = static_cast<int>(item % tiles) * tile_rows;
+  job.rows = min(tile_rows, rows - job.first_row);
+  job.length = length_of(p, job.n);
+  job.tokens = split_range(p, job.length, job.split);
   return job;
 }
 
 // Puts the splits of one output row together, in their order.
-KILN_DEVICE void merge_row(const AttentionDecodeParams& p, i64 n, int head) {
-  const i64 row = partial_row(p, n, shape::Hq, head, 0);
+KILN_DEVICE void merge_row(const AttentionDecodeParams& p, i64 n, int token, int head,
+                           float* sums) {
+  const i64 row = partial_row(p, n, token, head, 0);
   const float* partials = p.workspace + row * shape::D_vo;
-  const float* logs = p.workspace + partial_rows(p, shape::Hq) * shape::D_vo + row;
+  const float* logs = p.workspace + partial_rows(p) * shape::D_vo + row;
+  const int splits = used_splits(p, length_of(p, n));
   float top = minus_infinity();
-  for (int split = 0; split < p.splits; ++split) top = max(top, logs[split]);
+  for (int split = 0; split < splits; ++split) top = max(top, logs[split]);
   const float base = finite_maximum(top);
-  Floats sums[shape::D_vo / vector_lanes] = {};
+  for (int c = 0; c < shape::D_vo; c += vector_lanes) store(sums + c, Floats(0.0f));
   float total = 0.0f;
-  for (int split = 0; split < p.splits; ++split) {
+  for (int split = 0; split < splits; ++split) {
     const float weight = exp2(logs[split] - base);
     total += weight;
-    for (int c = 0; c < shape::D_vo / vector_lanes; ++c) {
-      const float* at = partials + static_cast<i64>(split) * shape::D_vo + c * vector_lanes;
-      sums[c] = fma(Floats(weight), load(at), sums[c]);
+    for (int c = 0; c < shape::D_vo; c += vector_lanes) {
+      const float* from = partials + static_cast<i64>(split) * shape::D_vo + c;
+      store(sums + c, fma(Floats(weight), load(from), load(sums + c)));
     }
   }
-  const Floats share(total == 0.0f ? 0.0f : 1.0f / total);
-  Io* out = static_cast<Io*>(p.out) + n * p.out_token_stride + head * p.out_head_stride;
-  for (int c = 0; c < shape::D_vo / vector_lanes; ++c)
-    store(out + c * vector_lanes, sums[c] * share);
-  if (p.lse == nullptr) return;
-  const float lse_log2 = total == 0.0f ? minus_infinity() : base + log2(total);
-  p.lse[n * p.lse_token_stride + head] = lse_log2 * math_detail::kLn2;
+  store_row(p, n, token, head, sums, end_row(top, total, sink_of(p, head)), 1.0f);
 }
 
 }  // namespace attention_decode_detail
@@ -301,8 +405,11 @@ KILN_CPU_KERNEL(attention_decode_cpu_split, host, params, first, last) {
 KILN_CPU_KERNEL(attention_decode_cpu_merge, host, params, first, last) {
   using namespace attention_decode_detail;
   const AttentionDecodeParams& p = *static_cast<const AttentionDecodeParams*>(params);
+  float* sums = static_cast<Scratch*>(host->scratch)->sums[0];
   for (i64 row = first; row < last; ++row) {
-    merge_row(p, row / shape::Hq, static_cast<int>(row % shape::Hq));
+    const i64 token = row / shape::Hq;
+    merge_row(p, token / p.q_tokens, static_cast<int>(token % p.q_tokens),
+              static_cast<int>(row % shape::Hq), sums);
   }
 }
 

@@ -3,66 +3,77 @@
 // call to call. Read by host and kernels alike, so it holds plain C types and no address of a C++
 // object.
 //
-// One query token per sequence n. Hq query heads, Hkv key/value heads (query head hq reads
-// key/value head hq / (Hq / Hkv)), keys of D_qk and values of D_vo elements; the shape fixes these,
-// the types, and whether the values are a part of the keys.
+// A few query tokens (q_tokens, T) per sequence n, the last ones of its tokens. Hq query heads, Hkv
+// key/value heads (query head hq reads key/value head hq / (Hq / Hkv)), keys of D_qk and values of
+// D_vo elements; the shape fixes these, the types, whether the values are a part of the keys, and
+// whether scores are capped.
 #pragma once
 
 namespace kiln {
 
 struct AttentionDecodeParams {
-  // io type [batch, Hq, D_qk]: element [n, head, i] is at n * token_stride + head * head_stride +
-  // i.
+  // io type [batch, T, Hq, D]: element [n, t, head, i] is at
+  // n * sequence_stride + t * token_stride + head * head_stride + i.
   struct Heads {
-    const void* data;
-    long long token_stride;  // elements
-    long long head_stride;   // elements
+    void* data;
+    long long sequence_stride;  // elements, as all strides
+    long long token_stride;
+    long long head_stride;
   };
   // kv type [pages, page_size, Hkv, D]: element [page, slot, head, i] is at
-  // page * page_stride + slot * token_stride + head * head_stride + i.
+  // page * page_stride + slot * token_stride + head * head_stride + i. What is stored is to be
+  // multiplied by scale[n * scale_sequence_stride + head * scale_head_stride]; null: by 1.
   struct Pages {
     const void* data;
-    long long page_stride;   // elements
-    long long token_stride;  // elements
-    long long head_stride;   // elements
+    long long page_stride;
+    long long token_stride;
+    long long head_stride;
+    const float* scale;
+    long long scale_sequence_stride;
+    long long scale_head_stride;
   };
 
-  Heads q;
+  Heads q;    // read
+  Heads out;  // written; zeros for a token that sees no key
   Pages k;
   Pages v;  // the same as k where the shape says v_in_k
 
-  // [batch, pages_max], dense in the last dimension: token j of sequence n is in slot
-  // j % page_size of page block_table[n, j / page_size]. Entries behind the last token are not
+  // Token j of sequence n is in slot j % page_size of page pages[first + j / page_size], where
+  // first is indptr[n], or n * pages_stride without indptr. Entries behind the last token are not
   // read.
-  const int* block_table;
-  long long block_table_stride;  // elements, from sequence to sequence
+  const int* pages;
+  long long pages_stride;
+  // [batch + 1]; null: the pages of each sequence are a row of pages_max entries.
+  const int* indptr;
+  // [batch], dense. Without indptr: tokens of each sequence. With it: tokens in its last page.
+  // Below 0 counts as 0; what is beyond pages_max pages is cut off.
+  const int* lengths;
 
-  // [batch], dense: tokens of each sequence. Below 0 counts as 0; what is beyond the block table
-  // is cut off.
-  const int* seq_lens;
-
-  // io type [batch, Hq, D_vo]; zeros for a sequence without tokens
-  void* out;
-  long long out_token_stride;  // elements
-  long long out_head_stride;   // elements
-
-  // [batch, Hq], dense in the last dimension: natural logarithm of the sum of e^score; -infinity
-  // for a sequence without tokens. Null: not wanted.
+  // [batch, T, Hq], dense in the last dimension: natural logarithm of the sum of e^score, the sink
+  // included; -infinity for no terms. Null: not wanted.
   float* lse;
-  long long lse_token_stride;  // elements
+  long long lse_sequence_stride;
+  long long lse_token_stride;
 
-  // Partial results where splits > 1: first [batch, Hq, splits, D_vo] outputs, each already divided
-  // by its own sum, then [batch, Hq, splits] base-2 logarithms of those sums. Contents undefined
-  // before and after.
+  const float* sinks;         // [Hq] one more score for each head, of no value; null: none
+  const float* alibi_slopes;  // [Hq] added to scores, times how far the key lies ahead; null: 0
+
+  // Partial results where splits > 1: first [batch, T, Hq, splits, D_vo] outputs, each already
+  // divided by its own sum, then [batch, T, Hq, splits] base-2 logarithms of those sums. Contents
+  // undefined before and after.
   float* workspace;
 
   int batch;
-  int page_size;  // tokens
-  int pages_max;  // columns of block_table
-  int splits;     // parts that each sequence is divided into, 1 or more
-  float scale;    // of the scores
+  int q_tokens;      // T, 1 or more
+  int page_size;     // tokens
+  int pages_max;     // of a sequence
+  int splits;        // parts that each sequence is divided into, 1 or more
+  int split_tokens;  // of each part, a multiple of 64; 0: the sequence's tokens are shared out
+  int window_left;   // keys before a token's own that it sees; below 0: all
+  float scale;       // of the scores
+  float softcap;     // c of c tanh(score / c), where the shape says so
   int reserved;
 };
-static_assert(sizeof(AttentionDecodeParams) == 8 * 23, "host and kernels agree on this layout");
+static_assert(sizeof(AttentionDecodeParams) == 8 * 37, "host and kernels agree on this layout");
 
 }  // namespace kiln

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which tokens each split of a sequence works on: the same on every processor, and dependent on
-// nothing but the sequence's own length and the number of splits, so that a result does not change
-// with the company a sequence has in its batch.
+// nothing but the sequence's own length and what the call says of splits and window, so that a
+// result does not change with the company a sequence has in its batch.
 #pragma once
 
 #include "attention_decode/params.h"
 #include "kiln/base.h"
+#include "kiln/shape.h"
 
 namespace kiln {
 namespace attention_decode_detail {
@@ -18,34 +19,54 @@ struct TokenRange {
   int end;  // begin where the split has no tokens
 };
 
-KILN_DEVICE int clamp_length(const AttentionDecodeParams& p, int seq_len) {
+// `pages`: of the sequence, from indptr; not read without it.
+KILN_DEVICE int sequence_length(const AttentionDecodeParams& p, int length, int pages) {
   const i64 length_max = static_cast<i64>(p.pages_max) * p.page_size;
-  return static_cast<int>(max(i64{0}, min(static_cast<i64>(seq_len), length_max)));
+  i64 tokens = length;
+  if (p.indptr != nullptr) {
+    const i64 last = max(0, min(length, p.page_size));
+    tokens = pages > 0 ? (static_cast<i64>(pages) - 1) * p.page_size + last : 0;
+  }
+  return static_cast<int>(max(i64{0}, min(tokens, length_max)));
 }
 
-KILN_DEVICE TokenRange split_range(int length, int splits, int split) {
-  const i64 tokens = ceil_div(ceil_div(length, splits), kSplitStep) * static_cast<i64>(kSplitStep);
-  const i64 begin = min(tokens * split, static_cast<i64>(length));
-  const i64 end = min(begin + tokens, static_cast<i64>(length));
-  return {static_cast<int>(begin), static_cast<int>(end)};
+// The whole sequence, as far as the window of its first query token reaches.
+KILN_DEVICE TokenRange visible_range(const AttentionDecodeParams& p, int length) {
+  if (p.window_left < 0) return {0, length};
+  const i64 first = static_cast<i64>(length) - p.q_tokens - p.window_left;
+  return {static_cast<int>(max(i64{0}, first)) / kSplitStep * kSplitStep, length};
+}
+KILN_DEVICE i64 tokens_of_split(const AttentionDecodeParams& p, const TokenRange& all) {
+  if (p.split_tokens > 0) return p.split_tokens;
+  return ceil_div(ceil_div(all.end - all.begin, p.splits), kSplitStep) *
+         static_cast<i64>(kSplitStep);
+}
+KILN_DEVICE TokenRange split_range(const AttentionDecodeParams& p, int length, int split) {
+  const TokenRange all = visible_range(p, length);
+  const i64 tokens = tokens_of_split(p, all);
+  const i64 end = all.end;
+  const i64 begin = min(all.begin + tokens * split, end);
+  return {static_cast<int>(begin), static_cast<int>(min(begin + tokens, end))};
+}
+// The splits that have tokens; only these leave partial results.
+KILN_DEVICE int used_splits(const AttentionDecodeParams& p, int length) {
+  const TokenRange all = visible_range(p, length);
+  if (all.begin >= all.end) return 0;
+  const i64 tokens = tokens_of_split(p, all);
+  return static_cast<int>(
+      min(static_cast<i64>(p.splits), ceil_div(static_cast<i64>(all.end - all.begin), tokens)));
 }
 
+// A row: one query head of one query token of sequence n.
+KILN_DEVICE i64 row_number(const AttentionDecodeParams& p, i64 n, int token, int head) {
+  return (n * p.q_tokens + token) * shape::Hq + head;
+}
 // Where partial results lie in the workspace.
-KILN_DEVICE i64 partial_row(const AttentionDecodeParams& p, i64 n, int q_heads, int head,
-                            int split) {
-  return (n * q_heads + head) * p.splits + split;
+KILN_DEVICE i64 partial_row(const AttentionDecodeParams& p, i64 n, int token, int head, int split) {
+  return row_number(p, n, token, head) * p.splits + split;
 }
-KILN_DEVICE i64 partial_rows(const AttentionDecodeParams& p, int q_heads) {
-  return static_cast<i64>(p.batch) * q_heads * p.splits;
-}
-
-KILN_DEVICE float minus_infinity() {
-  return bit_cast<float>(0xff800000u);
-}
-// What to subtract from scores before 2^x: with nothing but -infinity so far, any finite number
-// gives the zeros that -infinity itself would turn into NaN.
-KILN_DEVICE float finite_maximum(float maximum) {
-  return maximum == minus_infinity() ? 0.0f : maximum;
+KILN_DEVICE i64 partial_rows(const AttentionDecodeParams& p) {
+  return static_cast<i64>(p.batch) * p.q_tokens * shape::Hq * p.splits;
 }
 
 }  // namespace attention_decode_detail

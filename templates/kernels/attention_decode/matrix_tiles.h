@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the kernel on matrix instructions cuts its work; the launch plan and the kernel both ask
+// here.
+#pragma once
+
+#ifdef KILN_DEVICE
+#define KILN_TILES_DEVICE KILN_DEVICE
+#else
+#define KILN_TILES_DEVICE
+#endif
+
+namespace kiln {
+
+// Tiles of 16 rows that a block takes, where `group` query heads share a key/value head.
+KILN_TILES_DEVICE constexpr int attention_decode_row_tiles(int group) {
+  return group <= 16 ? 1 : 2;
+}
+// Elements of keys and values that a token has in shared memory.
+KILN_TILES_DEVICE constexpr int attention_decode_token_elements(int d_qk, int d_vo, bool v_in_k) {
+  return d_qk + 8 + (v_in_k ? 0 : d_vo + 8);
+}
+// Tokens of a step.
+KILN_TILES_DEVICE constexpr int attention_decode_step_tokens(int group, int d_qk, int d_vo,
+                                                             bool v_in_k) {
+  const bool small = attention_decode_token_elements(d_qk, d_vo, v_in_k) <= 272;
+  return small && attention_decode_row_tiles(group) == 1 ? 32 : 16;
+}
+// Shared memory of a block, which every GPU has if it is 48 KiB or less: two steps of keys and
+// values with the addresses of their rows, products of each of four parts of the depth, and a float
+// for each row.
+KILN_TILES_DEVICE constexpr int attention_decode_matrix_bytes(int group, int d_qk, int d_vo,
+                                                              bool v_in_k) {
+  const int tokens = attention_decode_step_tokens(group, d_qk, d_vo, v_in_k);
+  const int rows = 16 * attention_decode_row_tiles(group);
+  const int step = tokens * (2 * attention_decode_token_elements(d_qk, d_vo, v_in_k) + 16);
+  return 2 * step + 4 * rows * (tokens + 4) * 4 + rows * 4;
+}
+
+}  // namespace kiln
