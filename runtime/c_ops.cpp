@@ -78,6 +78,7 @@ void set_kda_numbers(Args& args, const Given& given) {
   args.l2norm_eps = or_default(given.l2norm_eps, 1e-6F);
   args.softplus_beta = or_default(given.softplus_beta, 1.0F);
   args.softplus_threshold = or_default(given.softplus_threshold, 20.0F);
+  args.lower_bound = or_default(given.lower_bound, -5.0F);
 }
 template <class Args, class Given>
 void set_kda_tensors(Args& args, const Given& given, Fields& fields) {
@@ -89,6 +90,12 @@ void set_kda_tensors(Args& args, const Given& given, Fields& fields) {
   args.state = fields.required("state", given.state);
   args.slots = fields.required("slots", given.slots);
   args.out = fields.required("out", given.out);
+  args.A_log = Fields::or_absent(given.A_log);
+  args.dt_bias = Fields::or_absent(given.dt_bias);
+  args.cu_seqlens = Fields::or_absent(given.cu_seqlens);
+  args.gate = fields.choice("gate", given.gate, KdaGate::scalar);
+  args.beta = fields.choice("beta", given.beta, KdaBeta::given);
+  args.layout = fields.choice("layout", given.layout, KdaLayout::KV);
 }
 
 // One of each suffices: the others are counted from the same 0.
@@ -101,18 +108,11 @@ KdaDecodeArgs args_of(const kiln_kda_decode_args& given, Fields& fields) {
   KdaDecodeArgs args{};
   set_kda_tensors(args, given, fields);
   set_kda_numbers(args, given);
-  args.A_log = Fields::or_absent(given.A_log);
-  args.dt_bias = Fields::or_absent(given.dt_bias);
-  args.cu_seqlens = Fields::or_absent(given.cu_seqlens);
   args.accepted = Fields::or_absent(given.accepted);
   args.intermediate = Fields::or_absent(given.intermediate);
   args.intermediate_slots = Fields::or_absent(given.intermediate_slots);
   if (given.tokens_max != 0) args.tokens_max = given.tokens_max;
-  args.gate = fields.choice("gate", given.gate, KdaGate::scalar);
-  args.beta = fields.choice("beta", given.beta, KdaBeta::given);
-  args.layout = fields.choice("layout", given.layout, KdaLayout::KV);
   args.state_write = fields.choice("state_write", given.state_write, KdaStateWrite::none);
-  args.lower_bound = or_default(given.lower_bound, -5.0F);
   return args;
 }
 
@@ -120,9 +120,10 @@ KdaPrefillArgs args_of(const kiln_kda_prefill_args& given, Fields& fields) {
   KdaPrefillArgs args{};
   set_kda_tensors(args, given, fields);
   set_kda_numbers(args, given);
-  args.A_log = fields.required("A_log", given.A_log);
-  args.dt_bias = fields.required("dt_bias", given.dt_bias);
-  args.cu_seqlens = fields.required("cu_seqlens", given.cu_seqlens);
+  args.initial_slots = Fields::or_absent(given.initial_slots);
+  args.checkpoints = Fields::or_absent(given.checkpoints);
+  args.checkpoint_slots = Fields::or_absent(given.checkpoint_slots);
+  if (given.checkpoint_every != 0) args.checkpoint_every = given.checkpoint_every;
   if (given.zero_initial_state) args.initial_state = InitialState::zero;
   return args;
 }

@@ -18,9 +18,9 @@ struct KdaPrefillHead {
   std::span<const double> q;  // [tokens, K], of the query/key head that serves this value head
   std::span<const double> k;  // [tokens, K], likewise
   std::span<const double> v;  // [tokens, V]
-  std::span<const double> a;  // [tokens, K]
-  std::span<const double> b;  // [tokens], logit of beta
-  std::span<const double> dt_bias;  // [K], or empty: no bias
+  std::span<const double> a;  // [tokens, K]; KdaGate::scalar: [tokens]
+  std::span<const double> b;  // [tokens]
+  std::span<const double> dt_bias;  // as a row of a, or empty: no bias
   double a_log = 0;
 };
 

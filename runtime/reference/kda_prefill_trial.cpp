@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -16,9 +17,6 @@
 
 namespace kiln {
 namespace {
-
-constexpr std::uint16_t kNan = 0x7fc0;     // bf16
-constexpr std::uint16_t kPoison = 0xffff;  // as TrialTensor::poison leaves it
 
 // A token costs the state a few roundings of its largest element. They add up as a random walk: no
 // later token magnifies them, for decays are at most 1 and the update takes away along k.
@@ -34,7 +32,12 @@ struct Sizes {
   std::vector<std::int64_t> lengths;
   std::int64_t total;  // tokens, those of no sequence among them
   InitialState initial_state;
+  bool ragged;
+  ElementType io, gate_io, state;
+  reference::KdaDecodeSettings settings;
+  KdaLayout layout;
 
+  std::int64_t gates() const { return settings.gate == KdaGate::scalar ? 1 : k; }
   std::int64_t batch() const { return static_cast<std::int64_t>(lengths.size()); }
   std::int64_t state_elements() const { return v * k; }
   double active_tokens() const {
@@ -42,22 +45,37 @@ struct Sizes {
   }
 };
 
-Sizes sizes_of(const OpArguments& arguments, Random& random) {
+template <class Choice>
+Choice choice_of(const Op& op, const Shape& shape, const char* name) {
+  const auto spec = std::find_if(op.shape_params.begin(), op.shape_params.end(),
+                                 [&](const ParamSpec& one) { return one.name == name; });
+  const auto& all = spec->choices;
+  return static_cast<Choice>(std::find(all.begin(), all.end(), shape.word(name)) - all.begin());
+}
+
+Sizes sizes_of(const OpArguments& arguments, const Op& op, Random& random) {
   const Shape& shape = arguments.shape;
   const Shape& call = arguments.call;
-  const bool ragged = call.flag("ragged");
+  Sizes sizes{};
+  sizes.heads = shape.integer("H");
+  sizes.value_heads = shape.integer("HV");
+  sizes.k = shape.integer("K");
+  sizes.v = shape.integer("V");
+  sizes.ragged = call.flag("ragged");
   const std::int64_t batch = call.integer("batch");
-  const std::int64_t pool = call.integer("pool");
-  Sizes sizes{shape.integer("H"),
-              shape.integer("HV"),
-              shape.integer("K"),
-              shape.integer("V"),
-              pool == 0 ? batch : pool,
-              sequence_lengths(batch, call.integer("tokens"), ragged, random),
-              0,
-              call.flag("zero_initial_state") ? InitialState::zero : InitialState::slot};
-  const std::int64_t of_no_sequence = ragged ? 3 : 0;
+  sizes.pool = call.integer("pool") == 0 ? batch : call.integer("pool");
+  sizes.lengths = sequence_lengths(batch, call.integer("tokens"), sizes.ragged, random);
+  const std::int64_t of_no_sequence = sizes.ragged ? 3 : 0;
   sizes.total = std::accumulate(sizes.lengths.begin(), sizes.lengths.end(), of_no_sequence);
+  sizes.initial_state = call.flag("zero_initial_state") ? InitialState::zero : InitialState::slot;
+  sizes.io = float_type_of(shape.word("io"));
+  sizes.gate_io = float_type_of(shape.word("gate_io"));
+  sizes.state = float_type_of(shape.word("state"));
+  sizes.settings.scale = 1 / std::sqrt(static_cast<double>(sizes.k));
+  sizes.settings.qk_l2norm = shape.flag("qk_l2norm");
+  sizes.settings.gate = choice_of<KdaGate>(op, shape, "gate");
+  sizes.settings.beta = choice_of<KdaBeta>(op, shape, "beta");
+  sizes.layout = choice_of<KdaLayout>(op, shape, "layout");
   return sizes;
 }
 
@@ -70,18 +88,28 @@ Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes) {
   const auto create = [&](ElementType type, std::vector<std::int64_t> shape) {
     return TrialTensor::create(*site.driver, site.device, type, std::move(shape));
   };
-  const std::int64_t t = sizes.total, h = sizes.heads, hv = sizes.value_heads;
-  KILN_TRY_ASSIGN(TrialTensor q, create(bf16, {t, h, sizes.k}));
-  KILN_TRY_ASSIGN(TrialTensor key, create(bf16, {t, h, sizes.k}));
-  KILN_TRY_ASSIGN(TrialTensor value, create(bf16, {t, hv, sizes.v}));
-  KILN_TRY_ASSIGN(TrialTensor a, create(bf16, {t, hv, sizes.k}));
-  KILN_TRY_ASSIGN(TrialTensor b, create(bf16, {t, hv}));
+  // Ragged sequences have rows [total], others [N, T].
+  const auto rows = [&](ElementType type, std::vector<std::int64_t> inner) {
+    std::vector<std::int64_t> shape{sizes.total};
+    if (!sizes.ragged) shape = {sizes.batch(), sizes.batch() == 0 ? 1 : sizes.lengths[0]};
+    shape.insert(shape.end(), inner.begin(), inner.end());
+    return create(type, std::move(shape));
+  };
+  using Extents = std::vector<std::int64_t>;
+  const std::int64_t h = sizes.heads, hv = sizes.value_heads, k = sizes.k, v = sizes.v;
+  const Extents gates = sizes.settings.gate == KdaGate::scalar ? Extents{hv} : Extents{hv, sizes.k};
+  const bool vk = sizes.layout == KdaLayout::VK;
+  KILN_TRY_ASSIGN(TrialTensor q, rows(sizes.io, {h, k}));
+  KILN_TRY_ASSIGN(TrialTensor key, rows(sizes.io, {h, k}));
+  KILN_TRY_ASSIGN(TrialTensor value, rows(sizes.io, {hv, v}));
+  KILN_TRY_ASSIGN(TrialTensor a, rows(sizes.gate_io, gates));
+  KILN_TRY_ASSIGN(TrialTensor b, rows(sizes.gate_io, {hv}));
   KILN_TRY_ASSIGN(TrialTensor a_log, create(f32, {hv}));
-  KILN_TRY_ASSIGN(TrialTensor dt_bias, create(f32, {hv, sizes.k}));
-  KILN_TRY_ASSIGN(TrialTensor state, create(f32, {sizes.pool, hv, sizes.v, sizes.k}));
+  KILN_TRY_ASSIGN(TrialTensor dt_bias, create(f32, gates));
+  KILN_TRY_ASSIGN(TrialTensor state, create(sizes.state, {sizes.pool, hv, vk ? v : k, vk ? k : v}));
   KILN_TRY_ASSIGN(TrialTensor slots, create(i32, {sizes.batch()}));
   KILN_TRY_ASSIGN(TrialTensor starts, create(i32, {sizes.batch() + 1}));
-  KILN_TRY_ASSIGN(TrialTensor out, create(bf16, {t, hv, sizes.v}));
+  KILN_TRY_ASSIGN(TrialTensor out, rows(sizes.io, {hv, v}));
   return Tensors{std::move(q),     std::move(key),    std::move(value),   std::move(a),
                  std::move(b),     std::move(a_log),  std::move(dt_bias), std::move(state),
                  std::move(slots), std::move(starts), std::move(out)};
@@ -91,17 +119,18 @@ Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes) {
 // sequence.
 void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
   const auto starts = starts_of(sizes.lengths);
-  const auto fill = [&](TrialTensor& tensor, float range) {
-    tensor.fill([&random, range] { return random.uniform(-range, range); });
-    if (sizes.total == 0) return;
-    auto* data = tensor.host_as<std::uint16_t>();
-    std::fill(data + tensor.count() / sizes.total * starts.back(), data + tensor.count(), kNan);
+  const auto fill = [&](TrialTensor& tensor, float low, float high) {
+    std::int64_t left = sizes.total == 0 ? 0 : tensor.count() / sizes.total * starts.back();
+    tensor.fill([&] { return left-- > 0 ? random.uniform(low, high) : std::nanf(""); });
   };
-  fill(tensors.q, 1);
-  fill(tensors.k, 1);
-  fill(tensors.v, 1);
-  fill(tensors.a, 4);
-  fill(tensors.b, 3);
+  const float qk = sizes.settings.qk_l2norm ? 1.0F : 1.7F / std::sqrt(static_cast<float>(sizes.k));
+  const bool log_decay = sizes.settings.gate == KdaGate::precomputed;
+  const bool beta_itself = sizes.settings.beta == KdaBeta::given;
+  fill(tensors.q, -qk, qk);
+  fill(tensors.k, -qk, qk);
+  fill(tensors.v, -1, 1);
+  fill(tensors.a, log_decay ? -5.0F : -4.0F, log_decay ? 0.0F : 4.0F);
+  fill(tensors.b, beta_itself ? 0.0F : -3.0F, beta_itself ? 1.0F : 3.0F);
   tensors.a_log.fill([&] { return std::log(random.uniform(1, 16)); });
   tensors.dt_bias.fill([&] { return random.uniform(-4, 1); });
   tensors.state.fill([&] { return random.uniform(-0.5F, 0.5F); });
@@ -112,10 +141,6 @@ void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
 // What one call left behind.
 struct Written {
   Bytes out, state;
-  const std::uint16_t* out_data() const {
-    return reinterpret_cast<const std::uint16_t*>(out.data());
-  }
-  const float* state_data() const { return reinterpret_cast<const float*>(state.data()); }
 };
 
 // One value head of one sequence. Rows of a state do not depend on one another, so the reference
@@ -141,9 +166,9 @@ class KdaPrefillTrial : public Trial {
         site_(request.site),
         selection_(std::move(request.selection)),
         sizes_(std::move(sizes)),
-        tensors_(std::move(tensors)),
-        l2norm_(request.arguments.shape.flag("qk_l2norm")) {
+        tensors_(std::move(tensors)) {
     options_.arch = request.arch;
+    options_.selected = &selection_;
     options_.stream = request.stream;
   }
 
@@ -163,14 +188,19 @@ class KdaPrefillTrial : public Trial {
     args.v = tensors_.v.dl();
     args.a = tensors_.a.dl();
     args.b = tensors_.b.dl();
-    args.A_log = tensors_.a_log.dl();
-    args.dt_bias = tensors_.dt_bias.dl();
+    args.gate = sizes_.settings.gate;
+    args.beta = sizes_.settings.beta;
+    args.layout = sizes_.layout;
+    if (args.gate != KdaGate::precomputed) {
+      args.A_log = tensors_.a_log.dl();
+      args.dt_bias = tensors_.dt_bias.dl();
+    }
     args.state = tensors_.state.dl();
     args.slots = tensors_.slots.dl();
-    args.cu_seqlens = tensors_.starts.dl();
+    if (sizes_.ragged) args.cu_seqlens = tensors_.starts.dl();
     args.out = tensors_.out.dl();
     args.initial_state = sizes_.initial_state;
-    args.qk_l2norm = l2norm_;
+    args.qk_l2norm = sizes_.settings.qk_l2norm;
     return kda_prefill(runtime_, args, options_);
   }
 
@@ -185,9 +215,11 @@ class KdaPrefillTrial : public Trial {
     KILN_TRY_ASSIGN(written.state, tensors_.state.download(*site_.driver));
     const std::int64_t row_step = reference_row_step();
     const std::string sample = row_step == 1 ? "" : fmt::format("; one row of V in {}", row_step);
-    Comparison out("out", "1 bf16 ulp + 1e-4 sqrt(tokens) of the head's largest" + sample);
+    Comparison out("out", "1 ulp + 1e-4 sqrt(tokens) of the head's largest" + sample);
     Comparison state("state",
-                     "2e-5 sqrt(tokens) of the head's largest; unused slots to the bit" + sample);
+                     "half an ulp of bf16, if it is that, + 2e-5 sqrt(tokens) of the head's "
+                     "largest; unused slots to the bit" +
+                         sample);
     std::vector<bool> used(static_cast<std::size_t>(sizes_.pool));
     HeadPlace place{0, 0, 0, 0, row_step};
     for (std::size_t n = 0; n < sizes_.lengths.size(); ++n) {
@@ -213,12 +245,14 @@ class KdaPrefillTrial : public Trial {
     const double heads =
         static_cast<double>(std::min(sizes_.batch(), sizes_.pool) * sizes_.value_heads);
     const double reads = sizes_.initial_state == InitialState::slot ? 1 : 0;
-    const double state = heads * static_cast<double>(sizes_.state_elements()) * 4 * (reads + 1);
-    const double activations =
-        sizes_.active_tokens() * 2 *
-        static_cast<double>(2 * sizes_.heads * sizes_.k +
-                            sizes_.value_heads * (2 * sizes_.v + sizes_.k + 1));
-    return state + activations + 4.0 * static_cast<double>(sizes_.value_heads * (sizes_.k + 1));
+    const double state = heads * static_cast<double>(sizes_.state_elements()) *
+                         static_cast<double>(size_bytes_of(sizes_.state)) * (reads + 1);
+    const auto io = static_cast<std::int64_t>(size_bytes_of(sizes_.io));
+    const auto gate_io = static_cast<std::int64_t>(size_bytes_of(sizes_.gate_io));
+    const std::int64_t token = io * 2 * (sizes_.heads * sizes_.k + sizes_.value_heads * sizes_.v) +
+                               gate_io * sizes_.value_heads * (sizes_.gates() + 1);
+    return state + sizes_.active_tokens() * static_cast<double>(token) +
+           4.0 * static_cast<double>(sizes_.value_heads * (sizes_.gates() + 1));
   }
   // Of the recurrence: decay 1, two products with the state 4, the update 2, the correction 1.
   double operations() const override {
@@ -237,18 +271,23 @@ class KdaPrefillTrial : public Trial {
     return step;
   }
 
-  const std::uint16_t* out_row(const Written& written, const HeadPlace& place,
-                               std::int64_t token) const {
-    return written.out_data() + ((place.first + token) * sizes_.value_heads + place.hv) * sizes_.v;
+  // The index of output `i` of a token.
+  std::int64_t out_at(const HeadPlace& place, std::int64_t token, std::int64_t i) const {
+    return ((place.first + token) * sizes_.value_heads + place.hv) * sizes_.v + i;
   }
 
   void compare_inactive(const HeadPlace& place, const Written& written, Comparison& out) const {
     for (std::int64_t t = 0; t < place.tokens; ++t) {
-      const std::uint16_t* row = out_row(written, place, t);
       for (std::int64_t i = 0; i < sizes_.v; ++i) {
-        if (float_of_bf16(row[i]) != 0) out.reject();
+        if (!(element_of(sizes_.io, written.out.data(), out_at(place, t, i)) == 0)) out.reject();
       }
     }
+  }
+
+  // Where element [row, j] of the V x K matrix that begins at `first` lies.
+  std::int64_t state_at(std::int64_t first, std::int64_t row, std::int64_t j) const {
+    const bool vk = sizes_.layout == KdaLayout::VK;
+    return first + (vk ? row * sizes_.k + j : j * sizes_.v + row);
   }
 
   // The fp64 result of one head, against what was downloaded.
@@ -257,8 +296,10 @@ class KdaPrefillTrial : public Trial {
     const std::int64_t at = (place.slot * sizes_.value_heads + place.hv) * sizes_.state_elements();
     std::vector<double> expected_state;
     for (std::int64_t row = 0; row < sizes_.v; row += place.row_step) {
-      const float* before = tensors_.state.host_as<float>() + at + row * sizes_.k;
-      expected_state.insert(expected_state.end(), before, before + sizes_.k);
+      for (std::int64_t j = 0; j < sizes_.k; ++j) {
+        expected_state.push_back(
+            element_of(sizes_.state, bytes_of(tensors_.state), state_at(at, row, j)));
+      }
     }
     if (sizes_.initial_state == InitialState::zero) {
       std::fill(expected_state.begin(), expected_state.end(), 0.0);
@@ -271,25 +312,33 @@ class KdaPrefillTrial : public Trial {
     const double out_allowed = kOutTolerance * walk * largest_of(expected_out);
     for (std::int64_t i = 0; i < place.tokens * rows; ++i) {
       const double expected = expected_out[static_cast<std::size_t>(i)];
-      const std::uint16_t got = out_row(written, place, i / rows)[i % rows * place.row_step];
-      out.add(float_of_bf16(got), expected, out_allowed + bf16_ulp(expected));
+      const double got = element_of(sizes_.io, written.out.data(),
+                                    out_at(place, i / rows, i % rows * place.row_step));
+      out.add(got, expected, out_allowed + 2 * half_ulp(sizes_.io, expected));
     }
     const double state_allowed = kStateTolerance * walk * largest_of(expected_state);
     for (std::int64_t i = 0; i < rows * sizes_.k; ++i) {
       const std::int64_t row = i / sizes_.k * place.row_step;
-      state.add(written.state_data()[at + row * sizes_.k + i % sizes_.k],
-                expected_state[static_cast<std::size_t>(i)], state_allowed);
+      const double expected = expected_state[static_cast<std::size_t>(i)];
+      const double rounding =
+          sizes_.state == ElementType::f32 ? 0 : half_ulp(sizes_.state, expected);
+      state.add(element_of(sizes_.state, written.state.data(), state_at(at, row, i % sizes_.k)),
+                expected, state_allowed + rounding);
     }
   }
 
-  // Elements from 0 on, one in `step`, of one head of a bf16 tensor [total, heads, size].
-  std::vector<double> rows_of(const TrialTensor& tensor, const HeadPlace& place, std::int64_t heads,
-                              std::int64_t head, std::int64_t size, std::int64_t step) const {
+  static const std::byte* bytes_of(const TrialTensor& tensor) {
+    return tensor.host_as<std::byte>();
+  }
+
+  // Elements from 0 on, one in `step`, of one head of a tensor [total, heads, size].
+  static std::vector<double> rows_of(ElementType type, const TrialTensor& tensor,
+                                     const HeadPlace& place, std::int64_t heads, std::int64_t head,
+                                     std::int64_t size, std::int64_t step) {
     std::vector<double> rows;
     for (std::int64_t t = place.first; t < place.first + place.tokens; ++t) {
       for (std::int64_t i = 0; i < size; i += step) {
-        rows.push_back(
-            float_of_bf16(tensor.host_as<std::uint16_t>()[(t * heads + head) * size + i]));
+        rows.push_back(element_of(type, bytes_of(tensor), (t * heads + head) * size + i));
       }
     }
     return rows;
@@ -299,16 +348,17 @@ class KdaPrefillTrial : public Trial {
                       std::vector<double>& out) const {
     const std::int64_t hv = place.hv;
     const std::int64_t h = hv / (sizes_.value_heads / sizes_.heads);
-    const auto q = rows_of(tensors_.q, place, sizes_.heads, h, sizes_.k, 1);
-    const auto k = rows_of(tensors_.k, place, sizes_.heads, h, sizes_.k, 1);
-    const auto v = rows_of(tensors_.v, place, sizes_.value_heads, hv, sizes_.v, place.row_step);
-    const auto a = rows_of(tensors_.a, place, sizes_.value_heads, hv, sizes_.k, 1);
-    const auto b = rows_of(tensors_.b, place, sizes_.value_heads, hv, 1, 1);
-    const float* bias = tensors_.dt_bias.host_as<float>() + hv * sizes_.k;
-    const std::vector<double> dt_bias(bias, bias + sizes_.k);
+    const ElementType io = sizes_.io, gate_io = sizes_.gate_io;
+    const std::int64_t gates = sizes_.gates(), hvs = sizes_.value_heads;
+    const auto q = rows_of(io, tensors_.q, place, sizes_.heads, h, sizes_.k, 1);
+    const auto k = rows_of(io, tensors_.k, place, sizes_.heads, h, sizes_.k, 1);
+    const auto v = rows_of(io, tensors_.v, place, hvs, hv, sizes_.v, place.row_step);
+    const auto a = rows_of(gate_io, tensors_.a, place, hvs, hv, gates, 1);
+    const auto b = rows_of(gate_io, tensors_.b, place, hvs, hv, 1, 1);
+    const float* bias = tensors_.dt_bias.host_as<float>() + hv * gates;
+    const std::vector<double> dt_bias(bias, bias + gates);
     reference::KdaPrefillHead head;
-    head.settings.scale = 1 / std::sqrt(static_cast<double>(sizes_.k));
-    head.settings.qk_l2norm = l2norm_;
+    head.settings = sizes_.settings;
     head.k_size = static_cast<std::size_t>(sizes_.k);
     head.q = q;
     head.k = k;
@@ -323,22 +373,25 @@ class KdaPrefillTrial : public Trial {
   // No output of a sequence's tokens is left unwritten, whichever rows were compared; those of no
   // sequence are as they were.
   void compare_written(std::int64_t used, const Written& written, Comparison& out) const {
+    const auto size = static_cast<std::int64_t>(size_bytes_of(sizes_.io));
     const std::int64_t token_elements = sizes_.value_heads * sizes_.v;
+    const std::byte* data = written.out.data();
     for (std::int64_t i = 0; i < sizes_.total * token_elements; ++i) {
-      const bool poison = written.out_data()[i] == kPoison;
+      const bool poison = std::all_of(data + i * size, data + (i + 1) * size,
+                                      [](std::byte b) { return b == std::byte{0xff}; });
       if (poison != (i >= used * token_elements)) out.reject();
     }
   }
 
   void compare_unused(const std::vector<bool>& used, const Written& written,
                       Comparison& state) const {
-    const std::int64_t slot_elements = sizes_.value_heads * sizes_.state_elements();
+    const std::size_t slot_bytes =
+        static_cast<std::size_t>(sizes_.value_heads * sizes_.state_elements()) *
+        size_bytes_of(sizes_.state);
     for (std::size_t slot = 0; slot < used.size(); ++slot) {
       if (used[slot]) continue;
-      const std::int64_t at = static_cast<std::int64_t>(slot) * slot_elements;
-      const float* before = tensors_.state.host_as<float>() + at;
-      if (std::memcmp(written.state_data() + at, before,
-                      static_cast<std::size_t>(slot_elements) * sizeof(float)) != 0) {
+      const std::size_t at = slot * slot_bytes;
+      if (std::memcmp(written.state.data() + at, bytes_of(tensors_.state) + at, slot_bytes) != 0) {
         state.reject();
       }
     }
@@ -349,7 +402,6 @@ class KdaPrefillTrial : public Trial {
   Selection selection_;
   Sizes sizes_;
   Tensors tensors_;
-  bool l2norm_;
   CallOptions options_;
 };
 
@@ -357,7 +409,7 @@ class KdaPrefillTrial : public Trial {
 
 Result<std::unique_ptr<Trial>> make_kda_prefill_trial(TrialRequest request) {
   Random random(request.seed);
-  Sizes sizes = sizes_of(request.arguments, random);
+  Sizes sizes = sizes_of(request.arguments, *request.selection.op, random);
   KILN_TRY_ASSIGN(Tensors tensors, create_tensors(request.site, sizes));
   fill_inputs(tensors, sizes, random);
   auto trial =

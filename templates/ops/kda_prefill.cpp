@@ -2,9 +2,11 @@
 // The op kda_prefill: sequences of tokens of Kimi Delta Attention, from and to a pool of states.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "templates/kernels/kda/tile.h"
+#include "templates/kernels/kda_prefill/chunk.h"
 #include "templates/kernels/kda_prefill/params.h"
 #include "templates/kernels/kda_prefill/slices.h"
 #include "templates/ops/kda.h"
@@ -13,35 +15,39 @@
 namespace kiln {
 namespace {
 
+// Fewer tokens than this in each sequence go through the recurrence.
+constexpr std::int64_t kTokensChunked = 32;
+
 const KdaPrefillParams& params_of(const void* params) {
   return *static_cast<const KdaPrefillParams*>(params);
 }
 
-// One type and layout each so far.
-Answer can_build_prefill(const Shape& shape, const Arch& arch) {
-  struct Word {
-    const char* name;
-    const char* built;
-  };
-  for (const auto& [name, built] :
-       {Word{"gate", "softplus"}, Word{"beta", "logit"}, Word{"io", "bf16"},
-        Word{"gate_io", "bf16"}, Word{"state", "f32"}, Word{"layout", "VK"}}) {
-    if (shape.word(name) == built) continue;
-    return Answer::no(fmt::format("not built yet by this implementation: {}={}; it builds {}", name,
-                                  shape.word(name), built));
-  }
-  for (const char* name : {"K", "V"}) {
-    if (shape.integer(name) == 128) continue;
-    return Answer::no(fmt::format("not built yet by this implementation: {}={}; it builds 128",
-                                  name, shape.integer(name)));
-  }
-  return can_build_kda(shape, arch);
-}
-
 Answer can_serve_prefill(const KdaShape& shape, const void* params) {
   const KdaPrefillParams& p = params_of(params);
-  if (p.batch > 0 && !p.cu_seqlens) return Answer::no("cu_seqlens is null");
-  return can_serve_kda(shape, p);
+  if (const Answer answer = can_serve_kda(shape, p); !answer) return answer;
+  if (p.batch == 0 || !p.checkpoints.data) return Answer::yes();
+  if (!p.checkpoint_slots) return Answer::no("checkpoint_slots is null");
+  if (p.checkpoint_every < 1) {
+    return Answer::no(fmt::format("checkpoint_every is {}", p.checkpoint_every));
+  }
+  return Answer::yes();
+}
+
+Answer can_serve_chunked(const KdaShape& shape, const void* params) {
+  const KdaPrefillParams& p = params_of(params);
+  if (p.batch > 0 && p.checkpoints.data && p.checkpoint_every % kKdaPrefillChunk != 0) {
+    return Answer::quick_no("checkpoints every {} tokens; it has them at multiples of {}",
+                            p.checkpoint_every, kKdaPrefillChunk);
+  }
+  return can_serve_prefill(shape, params);
+}
+
+// Chunks are computed whole.
+Answer is_best_chunked(const KdaShape&, const void* params) {
+  const KdaPrefillParams& p = params_of(params);
+  const std::int64_t tokens = p.cu_seqlens != nullptr ? p.total / std::max(p.batch, 1) : p.tokens;
+  if (tokens >= kTokensChunked) return Answer::yes();
+  return Answer::quick_no("{} tokens per sequence; worth it from {} on", tokens, kTokensChunked);
 }
 
 LaunchPlan plan_gpu(const KdaShape& shape, const void* params) {
@@ -61,7 +67,16 @@ LaunchPlan plan_cpu(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
   if (states == 0) return {};
   LaunchStep step;
-  step.dims.grid.x = static_cast<std::uint32_t>(states * (shape.v / kKdaPrefillCpuRows));
+  step.dims.grid.x =
+      static_cast<std::uint32_t>(states * (shape.v / kda_prefill_cpu_rows(shape.vk)));
+  return {step};
+}
+
+LaunchPlan plan_chunked_cpu(const KdaShape& shape, const void* params) {
+  const std::int64_t states = kda_states(shape, params_of(params));
+  if (states == 0) return {};
+  LaunchStep step;
+  step.dims.grid.x = static_cast<std::uint32_t>(states * kKdaPrefillSlices);
   return {step};
 }
 
@@ -88,7 +103,7 @@ std::vector<ParamSpec> call_params() {
 Op kda_prefill_op() {
   return Op{
       .name = "kda_prefill",
-      .doc = "Kimi Delta Attention over the tokens of packed sequences, state as kda_decode's",
+      .doc = "Kimi Delta Attention over the tokens of sequences, state as kda_decode's",
       .shape_params = kda_shape_params(),
       .call_params = call_params(),
       .params_bytes = sizeof(KdaPrefillParams),
@@ -98,17 +113,28 @@ Op kda_prefill_op() {
                   .name = "kda_prefill/lane_rows",
                   .doc = "GPU: token by token, a warp keeps its state rows in registers",
                   .families = {ArchFamily::nvidia, ArchFamily::amd},
-                  .can_build = can_build_prefill,
+                  .can_build = can_build_kda,
                   .can_serve = can_serve_prefill,
                   .plan = plan_gpu,
                   .source = "kda_prefill/lane_rows.cu",
                   .name_expressions = {"kiln::kda_prefill_lane_rows"},
               },
               Implementation{
+                  .name = "kda_prefill/chunked_cpu",
+                  .doc = "native CPU: chunks of 16 tokens as products of matrices",
+                  .families = {ArchFamily::x86_64},
+                  .can_build = can_build_kda,
+                  .can_serve = can_serve_chunked,
+                  .is_best = is_best_chunked,
+                  .plan = plan_chunked_cpu,
+                  .source = "kda_prefill/chunked.cc",
+                  .name_expressions = {"kiln::kda_prefill_chunked_cpu"},
+              },
+              Implementation{
                   .name = "kda_prefill/cpu",
                   .doc = "native CPU: token by token, a slice of the state stays in the cache",
                   .families = {ArchFamily::x86_64},
-                  .can_build = can_build_prefill,
+                  .can_build = can_build_kda,
                   .can_serve = can_serve_prefill,
                   .plan = plan_cpu,
                   .source = "kda_prefill/cpu.cc",

@@ -5,10 +5,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "kiln/kda_decode.h"
 #include "runtime/reference/sequence_lengths.h"
+#include "tests/runtime/kda_places.h"
 #include "tests/runtime/strided_tensor.h"
 #include "tests/runtime/user_template.h"
 
@@ -86,11 +88,13 @@ class KdaPrefillTest : public testing::Test {
     return instance;
   }
 
+  // The recurrence, which gives the bits of kda_decode whatever the number of tokens.
+  Runtime* runtime_ = &test::runtime_of("kda_prefill/cpu");
+
   // Tokens from `first` on as sequences of these lengths.
-  static Result<void> prefill(Problem& problem, std::int64_t first,
-                              const std::vector<std::int64_t>& lengths,
-                              std::vector<std::int32_t> slots,
-                              const std::function<void(KdaPrefillArgs&)>& change = {}) {
+  Result<void> prefill(Problem& problem, std::int64_t first,
+                       const std::vector<std::int64_t>& lengths, std::vector<std::int32_t> slots,
+                       const std::function<void(KdaPrefillArgs&)>& change = {}) const {
     Integers starts{starts_of(lengths), {}};
     Integers slot_tensor{std::move(slots), {}};
     const std::int64_t count = starts.values.back();
@@ -110,7 +114,7 @@ class KdaPrefillTest : public testing::Test {
     args.cu_seqlens = starts.dl();
     args.out = out.dl();
     if (change) change(args);
-    return kda_prefill(llvm().runtime(), args);
+    return kda_prefill(*runtime_, args);
   }
 
   // One token of one sequence.
@@ -161,6 +165,76 @@ TEST_F(KdaPrefillTest, ASequenceCutIntoCallsIsOneCall) {
   }
 }
 
+// Chunks begin where a call begins, so that only rounding tells a cut sequence from a whole one.
+TEST_F(KdaPrefillTest, ACutSequenceOfChunksIsOneCallToRounding) {
+  runtime_ = &test::runtime_of("kda_prefill/chunked_cpu");
+  constexpr std::int64_t kTokens = 50;
+  const auto near = [](const StridedTensor& one, const StridedTensor& other, double allowed) {
+    const auto a = one.values(), b = other.values();
+    double most = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      most = std::max(most, std::abs(a[i] - b[i]) - std::abs(b[i]) / 128);
+    }
+    EXPECT_LT(most, allowed);
+  };
+  Problem whole(kTokens);
+  ASSERT_TRUE(prefill(whole, 0, {kTokens}, {1}));
+  for (const std::int64_t cut : {0, 1, 15, 16, 17, 31, 49, 50}) {
+    SCOPED_TRACE(cut);
+    Problem parts(kTokens);
+    ASSERT_TRUE(prefill(parts, 0, {cut}, {1}));
+    ASSERT_TRUE(prefill(parts, cut, {kTokens - cut}, {1}));
+    near(parts.out, whole.out, 1e-5);
+    near(parts.state, whole.state, 1e-5);
+  }
+  Problem then_decoded(kTokens);
+  ASSERT_TRUE(prefill(then_decoded, 0, {kTokens - 9}, {1}));
+  for (std::int64_t t = kTokens - 9; t < kTokens; ++t) ASSERT_TRUE(decode(then_decoded, t, 1));
+  near(then_decoded.out, whole.out, 1e-5);
+  near(then_decoded.state, whole.state, 1e-5);
+}
+
+// A checkpoint is the state that a call up to it leaves, and a sequence that begins from it goes on
+// as if it had not been cut: to the bit, since chunks begin in the same places.
+TEST_F(KdaPrefillTest, CheckpointsAreStatesToGoOnFrom) {
+  for (const char* implementation : {"cpu", "chunked_cpu"}) {
+    SCOPED_TRACE(implementation);
+    runtime_ = &test::runtime_of(fmt::format("kda_prefill/{}", implementation));
+    Problem whole(50);
+    std::vector<std::int32_t> places = {-1, 0, 7};  // after 16 nowhere, 32: slot 0, 48: no slot
+    std::vector<std::int64_t> extents = {1, 3};
+    ASSERT_TRUE(prefill(whole, 0, {50}, {1}, [&](KdaPrefillArgs& args) {
+      args.checkpoints = args.state;
+      args.checkpoint_slots = args.slots;
+      args.checkpoint_slots.data = places.data();
+      args.checkpoint_slots.ndim = 2;
+      args.checkpoint_slots.shape = extents.data();
+      args.checkpoint_every = 16;
+    }));
+    Problem parts(50);
+    ASSERT_TRUE(prefill(parts, 0, {32}, {0}, [&](KdaPrefillArgs& args) {
+      args.initial_slots = args.slots;
+      static std::int32_t from = 1;
+      args.initial_slots.data = &from;
+    }));
+    ASSERT_TRUE(prefill(parts, 32, {18}, {1}, [&](KdaPrefillArgs& args) {
+      args.initial_slots = args.slots;
+      static std::int32_t from = 0;
+      args.initial_slots.data = &from;
+    }));
+    expect_same(parts, whole);
+    Problem from_nothing(50), from_zero(50);
+    ASSERT_TRUE(prefill(from_nothing, 0, {50}, {1}, [&](KdaPrefillArgs& args) {
+      args.initial_slots = args.slots;
+      static std::int32_t from = -1;
+      args.initial_slots.data = &from;
+    }));
+    ASSERT_TRUE(prefill(from_zero, 0, {50}, {1},
+                        [](KdaPrefillArgs& args) { args.initial_state = InitialState::zero; }));
+    expect_same(from_nothing, from_zero);
+  }
+}
+
 TEST_F(KdaPrefillTest, PackedSequencesAreSequencesOnTheirOwn) {
   Problem packed(12);
   ASSERT_TRUE(prefill(packed, 0, {5, 0, 7}, {2, 1, 0}));
@@ -205,12 +279,12 @@ TEST_F(KdaPrefillTest, InactiveSlotsGiveZerosAndTouchNoState) {
 TEST_F(KdaPrefillTest, LengthsAndInitialStateCompileNothing) {
   Problem problem(20);
   ASSERT_TRUE(prefill(problem, 0, {3}, {1}));
-  const Counters before = llvm().runtime().counters();
+  const Counters before = runtime_->counters();
   ASSERT_TRUE(prefill(problem, 0, {3, 17}, {1, 0}, [](KdaPrefillArgs& args) {
     args.initial_state = InitialState::zero;
     args.scale = 2.0F;
   }));
-  EXPECT_EQ(llvm().runtime().counters().compiles, before.compiles);
+  EXPECT_EQ(runtime_->counters().compiles, before.compiles);
 }
 
 TEST_F(KdaPrefillTest, SaysWhichTensorDoesNotFit) {
@@ -229,6 +303,27 @@ TEST_F(KdaPrefillTest, SaysWhichTensorDoesNotFit) {
          args.cu_seqlens.dtype = {kDLInt, 64, 1};
        },
        "tensor 'cu_seqlens' holds i64, not i32"},
+      {[](auto& args) { args.cu_seqlens = DLTensor{}; }, "tensor 'q' has 3 dimensions, not 4"},
+      {[](auto& args) {
+         args.initial_slots = args.slots;
+         args.initial_state = InitialState::zero;
+       },
+       "every state is to begin with zeros"},
+      {[](auto& args) {
+         args.checkpoints = args.state;
+         args.checkpoint_every = 0;
+       },
+       "checkpoint_every is 0"},
+      {[](auto& args) {
+         args.checkpoints = args.state;
+         args.checkpoint_slots = args.slots;
+       },
+       "tensor 'checkpoint_slots' has 1 dimensions, not 2"},
+      {[](auto& args) {
+         args.gate = KdaGate::lower_bound;
+         args.lower_bound = 1;
+       },
+       "lower_bound is 1"},
       {[&](auto& args) { args.q.shape = no_heads; }, "tensor 'q' has 0 heads"},
       {[&](auto& args) { args.state.strides = wide_rows; }, "tensor 'state' has stride 256"},
   };

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // kda_prefill's host side: what is served, and with which launches.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "templates/kernels/kda_prefill/params.h"
 #include "templates/registry.h"
@@ -11,11 +14,15 @@ namespace {
 const Op& op() {
   return **find_op("kda_prefill");
 }
+const Implementation& named(std::string_view name) {
+  return *std::ranges::find(op().implementations, fmt::format("kda_prefill/{}", name),
+                            &Implementation::name);
+}
 const Implementation& gpu() {
-  return op().implementations[0];
+  return named("lane_rows");
 }
 const Implementation& cpu() {
-  return op().implementations[1];
+  return named("cpu");
 }
 Shape shape_with(std::vector<NameValue> given = {}) {
   return parse_arguments(op(), given)->shape;
@@ -58,8 +65,8 @@ TEST(KdaPrefillServe, NullTensorsAreNamedUnlessEmpty) {
   EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(), "q is null");
   params.total = 0;
   EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
-  params.cu_seqlens = nullptr;
-  EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(), "cu_seqlens is null");
+  params.checkpoints.data = memory;
+  EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(), "checkpoint_slots is null");
 }
 
 TEST(KdaPrefillServe, MoreStatesThanALaunchHasAreRefused) {
@@ -68,12 +75,23 @@ TEST(KdaPrefillServe, MoreStatesThanALaunchHasAreRefused) {
             "1073741824 sequences of 32 heads are more than 16777216 states in one call");
 }
 
-TEST(KdaPrefillBuild, RefusalsSayWhy) {
-  const Arch arch = *Arch::parse("x86-64-v3");
-  EXPECT_EQ(can_build(cpu(), shape_with({{"layout", "KV"}}), arch).reason(),
-            "not built yet by this implementation: layout=KV; it builds VK");
-  EXPECT_EQ(can_build(cpu(), shape_with({{"K", "64"}}), arch).reason(),
-            "not built yet by this implementation: K=64; it builds 128");
+// The chunked implementations take what gives them a few chunks, and checkpoints between chunks.
+TEST(KdaPrefillServe, ChunksFromAFewTokensOn) {
+  for (const char* name : {"chunked_cpu"}) {
+    KdaPrefillParams params = params_with(4, 4 * 32);
+    EXPECT_TRUE(named(name).can_serve(shape_with(), &params));
+    EXPECT_TRUE(named(name).is_best(shape_with(), &params));
+    params.total -= 1;
+    EXPECT_EQ(named(name).is_best(shape_with(), &params).reason(),
+              "31 tokens per sequence; worth it from 32 on");
+    params.checkpoints.data = memory;
+    params.checkpoint_slots = memory;
+    params.checkpoint_every = 64;
+    EXPECT_TRUE(named(name).can_serve(shape_with(), &params));
+    params.checkpoint_every = 8;
+    EXPECT_EQ(named(name).can_serve(shape_with(), &params).reason(),
+              "checkpoints every 8 tokens; it has them at multiples of 16");
+  }
 }
 
 }  // namespace

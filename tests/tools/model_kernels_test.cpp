@@ -18,7 +18,6 @@ struct Model {
   const char* config;
   Words settings;
   std::vector<Words> calls;
-  std::vector<std::string> not_built = {};  // ops that no implementation builds at its shape yet
 };
 
 void PrintTo(const Model& model, std::ostream* stream) {
@@ -57,11 +56,11 @@ const Model kModels[] = {
      "qwen3-next-80b-a3b",
      {"--tp", "4", "--state", "bf16"},
      {{"kda_decode", "H=4", "HV=8", "gate=scalar", "state=bf16", "batch=3"},
+      {"kda_prefill", "H=4", "HV=8", "gate=scalar", "state=bf16", "batch=1", "tokens=17"},
       {"attention_decode", "Hq=4", "Hkv=1", "D_qk=256", "D_vo=256", "batch=2", "length=33"},
       {"attention_prefill", "Hq=4", "Hkv=1", "D_qk=256", "D_vo=256", "q_len=17"},
       {"qk_rmsnorm", "Nq=256", "Nk=256", "weight_bias=true", "M=5", "Hq=4"},
-      {"router_gemm", "N=512", "K=2048", "M=3"}},
-     {"kda_prefill"}},
+      {"router_gemm", "N=512", "K=2048", "M=3"}}},
     {"Qwen3Moe",
      "qwen3-30b-a3b",
      {"--tp", "2"},
@@ -85,14 +84,8 @@ TEST_P(ModelKernels, AnEnginesCallsCompileNothingAfterPrewarm) {
                    std::string(KILN_TEST_DATA "/") + model.config + ".config.json"};
   prewarm.insert(prewarm.end(), model.settings.begin(), model.settings.end());
   nlohmann::json warmed;
-  const int expected_exit = model.not_built.empty() ? 0 : 4;
-  ASSERT_EQ(jitctl.run_json(prewarm, &warmed).exit_code, expected_exit) << warmed.dump(1);
-  std::vector<std::string> not_built;
-  for (const auto& one : warmed["not_built"]) {
-    const std::string request = one["request"];
-    not_built.push_back(request.substr(0, request.find(' ')));
-  }
-  EXPECT_EQ(not_built, model.not_built);
+  ASSERT_EQ(jitctl.run_json(prewarm, &warmed).exit_code, 0) << warmed.dump(1);
+  EXPECT_TRUE(warmed["not_built"].empty()) << warmed.dump(1);
   jitctl.set("KILN_CACHE_POLICY", "locked");
   for (const Words& call : model.calls) {
     Words words = {"run"};

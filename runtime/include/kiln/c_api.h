@@ -180,13 +180,21 @@ KILN_C_API kiln_status kiln_kda_decode(kiln_runtime* runtime, const kiln_kda_dec
 
 typedef struct kiln_kda_prefill_args {
   size_t size_bytes;
-  const DLTensor *q, *k, *v, *a, *b, *A_log, *dt_bias, *state, *slots, *cu_seqlens, *out;
+  const DLTensor *q, *k, *v, *a, *b, *state, *slots, *out;
+  const DLTensor *A_log, *dt_bias;                /* optional, A_log by some gates alone */
+  const DLTensor *cu_seqlens, *initial_slots;     /* optional */
+  const DLTensor *checkpoints, *checkpoint_slots; /* optional, both or none */
+  int64_t checkpoint_every;                       /* tokens; 0: 64 */
+  int32_t gate;                                   /* kiln_kda_gate */
+  int32_t beta;                                   /* kiln_kda_beta */
+  int32_t layout;                                 /* kiln_kda_layout */
+  int zero_initial_state;                         /* 0: each sequence goes on from its state */
   const float* scale;
-  int zero_initial_state; /* 0: each sequence goes on from its state */
-  int no_qk_l2norm;
+  int no_qk_l2norm;         /* 0: q and k are normalised */
   float l2norm_eps;         /* 0: 1e-6 */
   float softplus_beta;      /* 0: 1 */
   float softplus_threshold; /* 0: 20 */
+  float lower_bound;        /* 0: -5 */
 } kiln_kda_prefill_args;
 KILN_C_API kiln_status kiln_kda_prefill(kiln_runtime* runtime, const kiln_kda_prefill_args* args,
                                         const kiln_call_options* options);

@@ -193,10 +193,21 @@ KILN_DEVICE F sigmoid(F x) {
   return divide(select(x < F(0.0f), e, F(1.0f)), F(1.0f) + e);
 }
 
+namespace math_detail {
+// log(1 + x) for 0 <= x <= 1, where 1 + x need not be rounded: its half is taken from sqrt(2) on.
+template <class F>
+KILN_DEVICE F log1p_unit(F x) {
+  const auto large = x > F(0.414213562f);
+  const F f = select(large, fma(x, F(0.5f), F(-0.5f)), x);
+  const F tail = log1p_poly(f);
+  return select(large, F(kLn2High) + (f + (tail + F(kLn2Low))), f + tail);
+}
+}  // namespace math_detail
+
 // log(1 + e^x), without overflow.
 template <class F>
 KILN_DEVICE F softplus(F x) {
-  return select(x > F(0.0f), x, F(0.0f)) + log1p(exp(-abs(x)));
+  return select(x > F(0.0f), x, F(0.0f)) + math_detail::log1p_unit(exp(-abs(x)));
 }
 
 template <class F>

@@ -33,7 +33,7 @@ KILN_DEVICE F decay_of(const KdaParams& p, float rate, F x) {
     return exp(F(p.lower_bound) * sigmoid(F(rate) * x));
   } else {
     const F beta(p.softplus_beta);
-    const F smooth = divide(softplus(beta * x), beta);
+    const F smooth = softplus(beta * x) * F(divide(1.0f, p.softplus_beta));
     return exp(F(-rate) * select(beta * x > F(p.softplus_threshold), x, smooth));
   }
 }

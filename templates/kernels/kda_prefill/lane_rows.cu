@@ -3,13 +3,15 @@
 // first token of a sequence to the last (see kda/token_loop.h).
 #include "kda/token_loop.h"
 #include "kda_prefill/params.h"
+#include "kda_prefill/slots.h"
 #include "kiln/dependent_launch.h"
 #include "kiln/kernel.h"
 
 namespace kiln {
 
 // Grid: x counts the states (sequence, value head), y the slices of V. Block: 128 threads.
-KILN_KERNEL(128, 3) kda_prefill_lane_rows(KILN_PARAMS(KdaPrefillParams) p) {
+KILN_KERNEL(128, 2) kda_prefill_lane_rows(KILN_PARAMS(KdaPrefillParams) p) {
+  using namespace kda_prefill_detail;
   using namespace kda_detail;
   const i64 n = block_idx().x / shape::HV;
   const int slice = static_cast<int>(block_idx().y) * kTokenRows;
@@ -28,8 +30,12 @@ KILN_KERNEL(128, 3) kda_prefill_lane_rows(KILN_PARAMS(KdaPrefillParams) p) {
   if (!place.has_rows(slice)) return;
   const Global<State> matrix = matrix_of(p.state, slot, place.hv);
   Tiles state = {};
-  if (p.zero_initial_state == 0) state = load_tiles(matrix, place);
-  run_tokens(p, weights, place, n, tokens, state, [](i64) {});
+  const i64 from = initial_slot(p, n, slot);
+  if (from >= 0) state = load_tiles(matrix_of(p.state, from, place.hv), place);
+  run_tokens(p, weights, place, n, tokens, state, [&](i64 t) {
+    const i64 checkpoint = checkpoint_slot(p, n, t + 1);
+    if (checkpoint >= 0) store_tiles(matrix_of(p.checkpoints, checkpoint, place.hv), place, state);
+  });
   store_tiles(matrix, place, state);
 }
 

@@ -5,7 +5,9 @@
 
 namespace kiln {
 
-// 16 KiB of state stay in the first-level cache from token to token.
-constexpr int kKdaPrefillCpuRows = 32;
+// A few KiB of state stay in the caches from token to token; layout KV takes more values at once.
+constexpr int kda_prefill_cpu_rows(bool vk) {
+  return vk ? 32 : 64;
+}
 
 }  // namespace kiln
