@@ -14,12 +14,12 @@
 namespace kiln {
 
 // The element types that ops take, by DLPack code and bits.
-enum class ElementType { bf16, f16, f32, i32, i64 };
+enum class ElementType { bf16, f16, f32, i32, i64, u8 };
 std::string_view name_of(ElementType type);
 // As DLPack says it.
 constexpr DLDataType dl_type_of(ElementType type) {
-  constexpr DLDataType kTypes[] = {
-      {kDLBfloat, 16, 1}, {kDLFloat, 16, 1}, {kDLFloat, 32, 1}, {kDLInt, 32, 1}, {kDLInt, 64, 1}};
+  constexpr DLDataType kTypes[] = {{kDLBfloat, 16, 1}, {kDLFloat, 16, 1}, {kDLFloat, 32, 1},
+                                   {kDLInt, 32, 1},    {kDLInt, 64, 1},   {kDLUInt, 8, 1}};
   return kTypes[static_cast<int>(type)];
 }
 constexpr std::size_t size_bytes_of(ElementType type) {

@@ -34,6 +34,9 @@ void TrialTensor::fill(const std::function<float()>& number) {
       case ElementType::i32:
         host_as<std::int32_t>()[i] = static_cast<std::int32_t>(value);
         break;
+      case ElementType::u8:
+        host_as<std::uint8_t>()[i] = static_cast<std::uint8_t>(value);
+        break;
       case ElementType::i64:
         host_as<std::int64_t>()[i] = static_cast<std::int64_t>(value);
         break;
@@ -78,6 +81,9 @@ DLTensor TrialTensor::dl() const {
       break;
     case ElementType::i32:
       tensor.dtype = {kDLInt, 32, 1};
+      break;
+    case ElementType::u8:
+      tensor.dtype = {kDLUInt, 8, 1};
       break;
     case ElementType::i64:
       tensor.dtype = {kDLInt, 64, 1};

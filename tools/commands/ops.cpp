@@ -2,12 +2,18 @@
 // jitctl ops: what Kiln can do.
 #include <fmt/format.h>
 
+#include "templates/attention_variant.h"
 #include "tools/command.h"
 
 namespace kiln::cli {
 namespace {
 
 std::string accepted(const ParamSpec& param) {
+  if (param.is_variant) {
+    std::vector<std::string_view> words;
+    for (const auto* variant : shipped_attention_variants()) words.push_back(variant->word);
+    return fmt::format("{}, or --variant FILE", fmt::join(words, "|"));
+  }
   if (!param.choices.empty()) return fmt::format("{}", fmt::join(param.choices, "|"));
   if (std::holds_alternative<bool>(param.default_value)) return "true|false";
   return fmt::format("{}..{}", param.min, param.max);
