@@ -42,9 +42,20 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
+int column_in(std::string_view digits) {
+  int column = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), column);
+  return column;
+}
+
+struct Place {
+  std::string file_and_line;
+  int column;
+};
+
 // "tile.h:12" of "tile.h(12)", "tile.h:12:5" and "tile.h:12"; nothing when it is no place.
 // clang puts the folder that a header was found in before its name: "./".
-std::optional<std::string> place_of(std::string_view text) {
+std::optional<Place> place_of(std::string_view text) {
   if (text.starts_with("./")) text.remove_prefix(2);
   while (!text.empty() && (text.back() == ' ' || text.back() == ':')) text.remove_suffix(1);
   if (text.ends_with(')')) {
@@ -52,7 +63,7 @@ std::optional<std::string> place_of(std::string_view text) {
     if (open == std::string_view::npos || open == 0) return std::nullopt;
     const std::string_view line = text.substr(open + 1, text.size() - open - 2);
     if (!is_number(line)) return std::nullopt;
-    return fmt::format("{}:{}", text.substr(0, open), line);
+    return Place{fmt::format("{}:{}", text.substr(0, open), line), 0};
   }
   const auto split = [](std::string_view whole) -> std::optional<std::string_view> {
     const std::size_t colon = whole.rfind(':');
@@ -62,7 +73,17 @@ std::optional<std::string> place_of(std::string_view text) {
   };
   const auto once = split(text);
   if (!once) return std::nullopt;
-  return std::string(split(*once) ? *once : text);
+  if (!split(*once)) return Place{std::string(text), 0};
+  return Place{std::string(*once), column_in(text.substr(once->size() + 1))};
+}
+
+// NVRTC names no column: it prints the line of the source, indented by two, and a caret below.
+int column_of_caret(std::string_view log) {
+  take_line(log);
+  const std::string_view line = take_line(log);
+  const std::size_t caret = line.find_first_not_of(" \t");
+  if (!line.starts_with("  ") || caret == std::string_view::npos || line[caret] != '^') return 0;
+  return static_cast<int>(caret) - 1;
 }
 
 // Nothing when the line reports no error.
@@ -79,7 +100,9 @@ std::optional<CompilerError> error_on(std::string_view line) {
     if (before.find_first_not_of(" ") == std::string_view::npos) {
       return CompilerError{{}, std::string(rest)};
     }
-    if (auto place = place_of(before)) return CompilerError{std::move(*place), std::string(rest)};
+    if (auto place = place_of(before)) {
+      return CompilerError{std::move(place->file_and_line), std::string(rest), place->column};
+    }
     return CompilerError{{}, std::string(line)};
   }
   return std::nullopt;
@@ -90,7 +113,10 @@ std::optional<CompilerError> error_on(std::string_view line) {
 std::vector<CompilerError> errors_in(std::string_view log) {
   std::vector<CompilerError> errors;
   while (!log.empty()) {
-    if (auto error = error_on(take_line(log))) errors.push_back(std::move(*error));
+    auto error = error_on(take_line(log));
+    if (!error) continue;
+    if (error->column == 0 && !error->place.empty()) error->column = column_of_caret(log);
+    errors.push_back(std::move(*error));
   }
   return errors;
 }
@@ -102,8 +128,9 @@ std::string failure_message(std::string_view compiler, std::string_view label, s
   const std::vector<CompilerError> errors = errors_in(log);
   for (std::size_t i = 0; i < std::min(kShown, errors.size()); ++i) {
     const CompilerError& error = errors[i];
-    text += fmt::format("{}{}{}{}", i > 0 ? "; " : "", error.place, error.place.empty() ? "" : ": ",
-                        error.text);
+    const std::string column = error.column > 0 ? fmt::format(":{}", error.column) : "";
+    text += fmt::format("{}{}{}{}{}", i > 0 ? "; " : "", error.place, column,
+                        error.place.empty() ? "" : ": ", error.text);
   }
   if (errors.size() > kShown) text += fmt::format("; and {} more", errors.size() - kShown);
   if (!errors.empty()) return text;

@@ -29,6 +29,9 @@ class Fields {
     if (!wrong_) wrong_ = Wrong{name, value, static_cast<int>(last)};
     return {};
   }
+  // Copies of tensors that an array refers to; as long as the call.
+  std::vector<DLTensor> tensors;
+
   Result<void> check() const {
     if (missing_) {
       return fail(ErrorCode::invalid_argument,
@@ -159,17 +162,42 @@ AttentionDecodeArgs args_of(const kiln_attention_decode_args& given, Fields& fie
   return args;
 }
 
+AttentionVariantArgs variant_of(const kiln_attention_variant* variant,
+                                std::vector<DLTensor>& tensors, const DLTensor* const* given,
+                                std::size_t count, const double* scalars, std::size_t scalars_count,
+                                Fields& fields) {
+  for (std::size_t i = 0; given && i < count; ++i) {
+    tensors.push_back(fields.required("variant_tensors[i]", given[i]));
+  }
+  if (!given && count > 0) fields.required("variant_tensors", nullptr);
+  if (!scalars && scalars_count > 0) fields.required("variant_scalars", nullptr);
+  return {reinterpret_cast<const KnownAttentionVariant*>(variant),
+          tensors,
+          {scalars, scalars ? scalars_count : 0}};
+}
+
 AttentionPrefillArgs args_of(const kiln_attention_prefill_args& given, Fields& fields) {
   AttentionPrefillArgs args{};
   args.q = fields.required("q", given.q);
   args.k = fields.required("k", given.k);
   args.v = fields.required("v", given.v);
-  args.cu_seqlens_q = fields.required("cu_seqlens_q", given.cu_seqlens_q);
-  args.cu_seqlens_kv = fields.required("cu_seqlens_kv", given.cu_seqlens_kv);
+  args.cu_seqlens_q = Fields::optional(given.cu_seqlens_q);
+  args.cu_seqlens_kv = Fields::optional(given.cu_seqlens_kv);
   args.out = fields.required("out", given.out);
   args.lse = Fields::optional(given.lse);
+  args.kv_lens = Fields::optional(given.kv_lens);
+  args.block_table = Fields::optional(given.block_table);
+  args.sinks = Fields::optional(given.sinks);
+  args.mask = Fields::optional(given.mask);
+  args.mask_offsets = Fields::optional(given.mask_offsets);
   args.causal = given.not_causal == 0;
+  if (given.window_left) args.window_left = *given.window_left;
+  if (given.window_right) args.window_right = *given.window_right;
   args.scale = optional(given.scale);
+  args.softcap = given.softcap;
+  args.variant =
+      variant_of(given.variant, fields.tensors, given.variant_tensors, given.variant_tensors_count,
+                 given.variant_scalars, given.variant_scalars_count, fields);
   return args;
 }
 

@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "templates/attention_variant.h"
+
 namespace kiln {
 namespace {
 
@@ -23,6 +25,10 @@ Answer check_value(const ParamSpec& param, const ShapeValue& value) {
   if (value.index() != param.default_value.index()) return Answer::no("has another type");
   const auto* word = std::get_if<std::string>(&value);
   if (!word) return Answer::yes();
+  if (param.is_variant) {
+    return find_attention_variant(*word) ? Answer::yes()
+                                         : Answer::no("is not known to this process");
+  }
   if (std::find(param.choices.begin(), param.choices.end(), *word) != param.choices.end()) {
     return Answer::yes();
   }
@@ -33,6 +39,7 @@ Answer check_value(const ParamSpec& param, const ShapeValue& value) {
 std::int64_t number_of(const ParamSpec& param, const ShapeValue& value) {
   if (const auto* number = std::get_if<std::int64_t>(&value)) return *number;
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1 : 0;
+  if (param.is_variant) return find_attention_variant(std::get<std::string>(value))->index;
   const auto word =
       std::find(param.choices.begin(), param.choices.end(), std::get<std::string>(value));
   return word - param.choices.begin();
@@ -121,6 +128,8 @@ Shape PackedShape::shape() const {
       shape.set(param.name, value);
     } else if (std::holds_alternative<bool>(param.default_value)) {
       shape.set(param.name, value != 0);
+    } else if (param.is_variant) {
+      shape.set(param.name, attention_variant_at(value).word);
     } else {
       shape.set(param.name, param.choices[static_cast<std::size_t>(value)]);
     }

@@ -32,7 +32,7 @@ class ShapeTag {
 };
 
 // One number for each shape parameter of an op, in the op's order: the integer itself, a switch as
-// 0 or 1, a word as its index among the choices.
+// 0 or 1, a word as its index among the choices, a variant as its index among those known.
 class PackedShape {
  public:
   static constexpr std::size_t kParamsMax = 16;

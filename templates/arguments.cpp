@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "jit/base/did_you_mean.h"
+#include "templates/attention_variant.h"
 #include "templates/registry.h"
 
 namespace kiln {
@@ -27,6 +28,11 @@ tl::unexpected<Error> refused(const Op& op, const ParamSpec& spec, std::string_v
 }
 
 Result<ShapeValue> parse_value(const Op& op, const ParamSpec& spec, const std::string& value) {
+  if (spec.is_variant) {
+    const KnownAttentionVariant* const variant = find_attention_variant(value);
+    if (variant) return ShapeValue(variant->word);
+    return fail(ErrorCode::invalid_argument, unknown_attention_variant(op.name, value));
+  }
   if (std::holds_alternative<bool>(spec.default_value)) {
     if (value == "true") return ShapeValue(true);
     if (value == "false") return ShapeValue(false);

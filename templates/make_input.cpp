@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "templates/attention_variant.h"
 #include "templates/registry.h"
 #include "templates/sources.h"
 
@@ -31,6 +32,7 @@ void append_word(std::string& text, const ParamSpec& spec, const std::string& va
 SourceText shape_header(const Op& op, const Shape& shape) {
   std::string text = "#pragma once\nnamespace kiln::shape {\n";
   for (const ParamSpec& spec : op.shape_params) {
+    if (spec.is_variant) continue;  // has a header of its own
     if (const auto* word = std::get_if<std::string>(&spec.default_value); word) {
       append_word(text, spec, shape.word(spec.name));
     } else if (std::holds_alternative<bool>(spec.default_value)) {
@@ -109,6 +111,12 @@ Result<CompileInput> make_input(const Op& op, const Implementation& implementati
                             implementation.name, implementation.source));
   }
   std::vector<SourceText> headers = other_dialects(arch);
+  for (const ParamSpec& spec : op.shape_params) {
+    if (!spec.is_variant) continue;
+    const KnownAttentionVariant* const variant = find_attention_variant(shape.word(spec.name));
+    if (!variant) return fail(ErrorCode::invalid_argument, unknown_attention_variant(op.name, shape.word(spec.name)));
+    headers.insert(headers.begin(), attention_variant_header(*variant));
+  }
   headers.insert(headers.begin(), shape_header(op, shape));
   KILN_TRY_ASSIGN(std::vector<SourceText> reached, reached_headers(*source, headers));
   headers.insert(headers.end(), std::make_move_iterator(reached.begin()),

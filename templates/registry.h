@@ -24,6 +24,8 @@ struct ParamSpec {
   std::int64_t min = 0;  // integers: accepted range
   std::int64_t max = 0;
   std::vector<std::string> choices;  // words: what is accepted
+  // A word for an attention variant (templates/attention_variant.h): what is known is accepted.
+  bool is_variant = false;
 };
 
 // One way to do an op on some archs.

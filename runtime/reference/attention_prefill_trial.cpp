@@ -4,151 +4,42 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <numeric>
 
-#include "runtime/reference/attention_prefill.h"
+#include "runtime/reference/attention_prefill_problem.h"
 #include "runtime/reference/comparison.h"
 #include "runtime/reference/elements.h"
-#include "runtime/reference/sequence_lengths.h"
 #include "runtime/reference/trials.h"
 
 namespace kiln {
 namespace {
 
-constexpr std::uint16_t kNan = 0x7fc0;     // bf16
 constexpr std::uint16_t kPoison = 0xffff;  // as TrialTensor::poison leaves it
 constexpr double kRoundoff = 0x1p-24;      // of fp32
 // Products that the reference may take: about a second.
 constexpr double kReferenceProductsMax = 4e8;
 
-struct Sizes {
-  std::int64_t q_heads, kv_heads, d_qk, d_vo;
-  reference::Mask mask;
-  std::vector<std::int64_t> q_lengths, kv_lengths;
-  std::int64_t total_q, total_kv;  // tokens of no sequence among them
-
-  // How many keys all queries of one head see together.
-  double pairs() const {
-    double sum = 0;
-    for (std::size_t n = 0; n < q_lengths.size(); ++n) {
-      for (std::int64_t i = 0; i < q_lengths[n]; ++i) {
-        sum += static_cast<double>(reference::keys_seen(mask, i, q_lengths[n], kv_lengths[n]));
-      }
-    }
-    return sum;
-  }
-  double products() const {
-    return pairs() * static_cast<double>(q_heads) * static_cast<double>(d_qk + d_vo);
-  }
-};
-
-Sizes sizes_of(const OpArguments& arguments, Random& random) {
-  const Shape& shape = arguments.shape;
-  const Shape& call = arguments.call;
-  const std::int64_t batch = call.integer("batch");
-  const std::int64_t q_len = call.integer("q_len");
-  const std::int64_t kv_len = call.integer("kv_len") < 0 ? q_len : call.integer("kv_len");
-  const bool ragged = call.flag("ragged");
-  Sizes sizes{shape.integer("Hq"),
-              shape.integer("Hkv"),
-              shape.integer("D_qk"),
-              shape.integer("D_vo"),
-              shape.flag("causal") ? reference::Mask::causal : reference::Mask::none,
-              sequence_lengths(batch, q_len, ragged, random),
-              sequence_lengths(batch, kv_len, ragged, random),
-              0,
-              0};
-  // Against a q_len of nothing and one, any number of keys.
-  if (ragged)
-    std::rotate(sizes.kv_lengths.begin(), sizes.kv_lengths.begin() + batch / 2,
-                sizes.kv_lengths.end());
-  const std::int64_t of_no_sequence = ragged ? 3 : 0;
-  const auto total = [&](const std::vector<std::int64_t>& lengths) {
-    return std::accumulate(lengths.begin(), lengths.end(), of_no_sequence);
-  };
-  sizes.total_q = total(sizes.q_lengths);
-  sizes.total_kv = total(sizes.kv_lengths);
-  return sizes;
-}
-
-struct Tensors {
-  TrialTensor q, k, v, starts_q, starts_kv, out;
-  std::optional<TrialTensor> lse;
-};
-
-Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes, bool lse) {
-  using enum ElementType;
-  const auto create = [&](ElementType type, std::vector<std::int64_t> shape) {
-    return TrialTensor::create(*site.driver, site.device, type, std::move(shape));
-  };
-  const auto starts = static_cast<std::int64_t>(sizes.q_lengths.size()) + 1;
-  KILN_TRY_ASSIGN(TrialTensor q, create(bf16, {sizes.total_q, sizes.q_heads, sizes.d_qk}));
-  KILN_TRY_ASSIGN(TrialTensor k, create(bf16, {sizes.total_kv, sizes.kv_heads, sizes.d_qk}));
-  KILN_TRY_ASSIGN(TrialTensor v, create(bf16, {sizes.total_kv, sizes.kv_heads, sizes.d_vo}));
-  KILN_TRY_ASSIGN(TrialTensor starts_q, create(i32, {starts}));
-  KILN_TRY_ASSIGN(TrialTensor starts_kv, create(i32, {starts}));
-  KILN_TRY_ASSIGN(TrialTensor out, create(bf16, {sizes.total_q, sizes.q_heads, sizes.d_vo}));
-  Tensors tensors{std::move(q),
-                  std::move(k),
-                  std::move(v),
-                  std::move(starts_q),
-                  std::move(starts_kv),
-                  std::move(out),
-                  {}};
-  if (lse) {
-    KILN_TRY_ASSIGN(tensors.lse, create(f32, {sizes.total_q, sizes.q_heads}));
-  }
-  return tensors;
-}
-
-// Scores of a few units, so that weights differ by powers of ten; NaN in tokens of no sequence.
-void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
-  const auto fill = [&](TrialTensor& tensor, std::int64_t tokens, std::int64_t used, float range) {
-    tensor.fill([&random, range] { return random.uniform(-range, range); });
-    if (tokens == 0) return;
-    auto* data = tensor.host_as<std::uint16_t>();
-    std::fill(data + tensor.count() / tokens * used, data + tensor.count(), kNan);
-  };
-  const auto starts_q = starts_of(sizes.q_lengths);
-  const auto starts_kv = starts_of(sizes.kv_lengths);
-  fill(tensors.q, sizes.total_q, starts_q.back(), 6);
-  fill(tensors.k, sizes.total_kv, starts_kv.back(), 1);
-  fill(tensors.v, sizes.total_kv, starts_kv.back(), 1);
-  std::copy(starts_q.begin(), starts_q.end(), tensors.starts_q.host_as<std::int32_t>());
-  std::copy(starts_kv.begin(), starts_kv.end(), tensors.starts_kv.host_as<std::int32_t>());
-}
-
-// Rows of one head of a dense bf16 tensor [tokens, heads, size], widened.
-std::vector<double> rows_of(const TrialTensor& tensor, std::int64_t heads, std::int64_t size,
-                            std::int64_t first, std::int64_t count, std::int64_t head) {
-  std::vector<double> rows;
-  rows.reserve(static_cast<std::size_t>(count * size));
-  for (std::int64_t token = first; token < first + count; ++token) {
-    const auto row = elements_of(ElementType::bf16, tensor.host_as<std::byte>(),
-                                 (token * heads + head) * size, size);
-    rows.insert(rows.end(), row.begin(), row.end());
-  }
-  return rows;
-}
-
 // What one call wrote.
 struct Written {
-  Bytes out;
-  Bytes lse;
-  const std::uint16_t* out_row(std::int64_t row, std::int64_t size) const {
-    return reinterpret_cast<const std::uint16_t*>(out.data()) + row * size;
-  }
+  Bytes out, lse, logits;
 };
 
-// One head of key/value rows, and the queries that read it.
+// One head of the keys and values of a sequence.
 struct HeadInputs {
-  std::int64_t first_q, queries, keys;
+  std::size_t n;
+  std::int64_t kv_head;
   std::vector<double> k, v;
+};
+
+// What is compared: everything, or a random choice of rows.
+struct Comparisons {
+  Comparison out, lse, logits;
+  std::uint64_t one_in;
 };
 
 class AttentionPrefillTrial : public Trial {
  public:
-  AttentionPrefillTrial(TrialRequest request, Sizes sizes, Tensors tensors)
+  AttentionPrefillTrial(TrialRequest request, AttentionPrefillSizes sizes,
+                        AttentionPrefillTensors tensors)
       : runtime_(request.runtime),
         site_(request.site),
         selection_(std::move(request.selection)),
@@ -157,31 +48,45 @@ class AttentionPrefillTrial : public Trial {
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
     options_.stream = request.stream;
+    for (const TrialTensor& tensor : tensors_.variant) variant_tensors_.push_back(tensor.dl());
   }
 
   Result<void> upload() {
-    for (TrialTensor* tensor :
-         {&tensors_.q, &tensors_.k, &tensors_.v, &tensors_.starts_q, &tensors_.starts_kv}) {
-      KILN_TRY(tensor->upload(*site_.driver));
-    }
+    KILN_TRY(tensors_.upload(*site_.driver));
     return reset();
   }
 
   Result<void> launch() override {
+    const auto optional = [](const std::optional<TrialTensor>& tensor) {
+      return tensor ? std::optional(tensor->dl()) : std::nullopt;
+    };
     AttentionPrefillArgs args{};
     args.q = tensors_.q.dl();
     args.k = tensors_.k.dl();
     args.v = tensors_.v.dl();
-    args.cu_seqlens_q = tensors_.starts_q.dl();
-    args.cu_seqlens_kv = tensors_.starts_kv.dl();
     args.out = tensors_.out.dl();
-    if (tensors_.lse) args.lse = tensors_.lse->dl();
-    args.causal = sizes_.mask == reference::Mask::causal;
+    args.cu_seqlens_q = optional(tensors_.starts_q);
+    args.cu_seqlens_kv = optional(tensors_.starts_kv);
+    args.lse = optional(tensors_.lse);
+    args.kv_lens = optional(tensors_.kv_lens);
+    if (sizes_.dense && !sizes_.paged && is_full()) args.kv_lens.reset();
+    args.block_table = optional(tensors_.block_table);
+    args.sinks = optional(tensors_.sinks);
+    args.mask = optional(tensors_.mask);
+    args.mask_offsets = optional(tensors_.mask_offsets);
+    args.causal = sizes_.rule.causal;
+    args.window_left = sizes_.rule.window_left;
+    args.window_right = sizes_.rule.window_right;
+    args.softcap = static_cast<float>(sizes_.rule.softcap);
+    args.variant.variant = find_attention_variant(sizes_.variant);
+    args.variant.tensors = variant_tensors_;
+    args.variant.scalars = tensors_.variant_scalars;
     return attention_prefill(runtime_, args, options_);
   }
 
   Result<void> reset() override {
     if (tensors_.lse) KILN_TRY(tensors_.lse->poison(*site_.driver));
+    if (dumps()) KILN_TRY(tensors_.variant[0].poison(*site_.driver));
     return tensors_.out.poison(*site_.driver);
   }
 
@@ -191,37 +96,37 @@ class AttentionPrefillTrial : public Trial {
     if (tensors_.lse) {
       KILN_TRY_ASSIGN(written.lse, tensors_.lse->download(*site_.driver));
     }
+    if (dumps()) {
+      KILN_TRY_ASSIGN(written.logits, tensors_.variant[0].download(*site_.driver));
+    }
     const auto one_in = static_cast<std::uint64_t>(
         std::ceil(std::max(1.0, sizes_.products() / kReferenceProductsMax)));
     const std::string sample = one_in == 1 ? "" : fmt::format("; one row in {}", one_in);
-    Comparison out("out",
-                   "1 bf16 ulp + 2^-24 (2 (D_qk + 8) S + 2 n + 64) sum |weight v| over n "
-                   "keys, S the largest sum |scale q k|" +
-                       sample);
-    Comparison lse("lse", "2^-24 ((D_qk + 8) S + n + 16 + 4 |lse|), n and S as for out" + sample);
+    Comparisons comparisons{
+        Comparison("out",
+                   fmt::format("1 {} ulp + 2^-24 (2 (D_qk + 24) S + 2 n + 64) sum |weight v| over "
+                               "n keys, S the largest sum |scale q k|{}",
+                               name_of(sizes_.io), sample)),
+        Comparison("lse", "2^-24 ((D_qk + 24) S + n + 16 + 4 |lse|), n and S as for out" + sample),
+        Comparison("logits", "2^-24 (D_qk + 24) S, S as for out" + sample), one_in};
     Random random(seed_);
-    std::int64_t first_q = 0, first_kv = 0;
     for (std::size_t n = 0; n < sizes_.q_lengths.size(); ++n) {
       for (std::int64_t head = 0; head < sizes_.kv_heads; ++head) {
-        const std::int64_t keys = sizes_.kv_lengths[n];
-        const HeadInputs inputs{
-            first_q, sizes_.q_lengths[n], keys,
-            rows_of(tensors_.k, sizes_.kv_heads, sizes_.d_qk, first_kv, keys, head),
-            rows_of(tensors_.v, sizes_.kv_heads, sizes_.d_vo, first_kv, keys, head)};
-        compare_head(inputs, head, one_in, random, written, out, lse);
+        compare_head(inputs_of(n, head), random, written, comparisons);
       }
-      first_q += sizes_.q_lengths[n];
-      first_kv += sizes_.kv_lengths[n];
     }
-    compare_written(first_q, written, out);
-    std::vector<OutputError> errors{out.result()};
-    if (tensors_.lse) errors.push_back(lse.result());
+    compare_written(written, comparisons.out);
+    std::vector<OutputError> errors{comparisons.out.result()};
+    if (tensors_.lse) errors.push_back(comparisons.lse.result());
+    if (dumps()) errors.push_back(comparisons.logits.result());
     return errors;
   }
 
   double bytes_moved() const override {
+    double keys = 0;
+    for (const std::int64_t length : sizes_.kv_lengths) keys += static_cast<double>(length);
     const auto q = static_cast<double>(sizes_.total_q * sizes_.q_heads);
-    const auto kv = static_cast<double>(sizes_.total_kv * sizes_.kv_heads);
+    const double kv = keys * static_cast<double>(sizes_.kv_heads);
     const double lse = tensors_.lse ? 4 * q : 0;
     return 2 * (q + kv) * static_cast<double>(sizes_.d_qk + sizes_.d_vo) + lse;
   }
@@ -230,53 +135,91 @@ class AttentionPrefillTrial : public Trial {
   const Selection& selection() const override { return selection_; }
 
  private:
+  bool dumps() const { return sizes_.variant == "logits_dump"; }
+  bool is_full() const {
+    return std::all_of(sizes_.kv_lengths.begin(), sizes_.kv_lengths.end(),
+                       [&](std::int64_t length) { return length == sizes_.kv_len; });
+  }
+
+  std::vector<double> row_of(const TrialTensor& tensor, std::int64_t row, std::int64_t heads,
+                             std::int64_t head, std::int64_t size) const {
+    return elements_of(sizes_.io, tensor.host_as<std::byte>(), (row * heads + head) * size, size);
+  }
+
+  HeadInputs inputs_of(std::size_t n, std::int64_t head) const {
+    HeadInputs inputs{n, head, {}, {}};
+    const auto append = [&](std::vector<double>& to, const TrialTensor& tensor, std::int64_t row,
+                            std::int64_t size) {
+      const std::vector<double> values = row_of(tensor, row, sizes_.kv_heads, head, size);
+      to.insert(to.end(), values.begin(), values.end());
+    };
+    for (std::int64_t j = 0; j < sizes_.kv_lengths[n]; ++j) {
+      const std::int64_t row = tensors_.key_row(sizes_, n, j);
+      append(inputs.k, tensors_.k, row, sizes_.d_qk);
+      append(inputs.v, tensors_.v, row, sizes_.d_vo);
+    }
+    return inputs;
+  }
+
   // Each query of each query head of one key/value head, or a random choice of them.
-  void compare_head(const HeadInputs& inputs, std::int64_t kv_head, std::uint64_t one_in,
-                    Random& random, const Written& written, Comparison& out,
-                    Comparison& lse) const {
+  void compare_head(const HeadInputs& inputs, Random& random, const Written& written,
+                    Comparisons& comparisons) const {
     const std::int64_t group = sizes_.q_heads / sizes_.kv_heads;
-    for (std::int64_t i = 0; i < inputs.queries; ++i) {
-      for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-        if (random.next() % one_in == 0) compare_row(inputs, i, head, written, out, lse);
+    const std::int64_t first = inputs.kv_head * group;
+    for (std::int64_t i = 0; i < sizes_.q_lengths[inputs.n]; ++i) {
+      for (std::int64_t head = first; head < first + group; ++head) {
+        if (random.next() % comparisons.one_in == 0) {
+          compare_row(inputs, i, head, written, comparisons);
+        }
       }
     }
   }
 
   void compare_row(const HeadInputs& inputs, std::int64_t i, std::int64_t head,
-                   const Written& written, Comparison& out, Comparison& lse) const {
-    const auto keys =
-        static_cast<std::size_t>(reference::keys_seen(sizes_.mask, i, inputs.queries, inputs.keys));
-    const auto d_qk = static_cast<std::size_t>(sizes_.d_qk);
+                   const Written& written, Comparisons& comparisons) const {
     const auto d_vo = static_cast<std::size_t>(sizes_.d_vo);
-    const std::int64_t row = (inputs.first_q + i) * sizes_.q_heads + head;
-    const auto q = elements_of(ElementType::bf16, tensors_.q.host_as<std::byte>(),
-                               row * sizes_.d_qk, sizes_.d_qk);
-    std::vector<double> expected(d_vo);
-    std::vector<double> terms(d_vo);
-    const double scale = 1 / std::sqrt(static_cast<double>(d_qk));
-    const reference::AttentionRow result =
-        reference::attention_row(scale, q, std::span(inputs.k).first(keys * d_qk),
-                                 std::span(inputs.v).first(keys * d_vo), expected, terms);
-
-    const double score_error = static_cast<double>(d_qk + 8) * result.score_terms_max * kRoundoff;
-    const double sum_error = static_cast<double>(keys) * kRoundoff;
-    const std::uint16_t* got = written.out_row(row, sizes_.d_vo);
+    const std::int64_t q_row = sizes_.q_row(inputs.n, i);
+    const std::int64_t row = q_row * sizes_.q_heads + head;
+    const auto q = row_of(tensors_.q, q_row, sizes_.q_heads, head, sizes_.d_qk);
+    std::vector<double> expected(d_vo), terms(d_vo), logits;
+    reference::AttentionRule rule = tensors_.rule_of(sizes_, inputs.n, i, head);
+    if (dumps()) {
+      logits.assign(static_cast<std::size_t>(sizes_.kv_stride), std::nan(""));
+      rule.transform = [&](std::int64_t j, double logit) {
+        return logits[static_cast<std::size_t>(j)] = logit;
+      };
+    }
+    const reference::AttentionRow result = reference::attention_row(
+        rule, i, sizes_.q_lengths[inputs.n], q, inputs.k, inputs.v, expected, terms);
+    const double score_error =
+        static_cast<double>(sizes_.d_qk + 24) * (result.score_terms_max + 1) * kRoundoff;
+    const double sum_error = static_cast<double>(result.keys_seen) * kRoundoff;
     for (std::size_t c = 0; c < d_vo; ++c) {
-      out.add(
-          float_of_bf16(got[c]), expected[c],
-          bf16_ulp(expected[c]) + (2 * score_error + 2 * sum_error + 64 * kRoundoff) * terms[c]);
+      const double got = element_of(sizes_.io, written.out.data(),
+                                    row * sizes_.d_vo + static_cast<std::int64_t>(c));
+      comparisons.out.add(got, expected[c],
+                          2 * half_ulp(sizes_.io, expected[c]) +
+                              (2 * score_error + 2 * sum_error + 64 * kRoundoff) * terms[c]);
+    }
+    for (std::size_t j = 0; j < logits.size(); ++j) {
+      const double got = element_of(ElementType::f32, written.logits.data(),
+                                    row * sizes_.kv_stride + static_cast<std::int64_t>(j));
+      comparisons.logits.add(got, logits[j], score_error);
     }
     if (!tensors_.lse) return;
     const double got_lse = element_of(ElementType::f32, written.lse.data(), row);
-    const double magnitude = keys == 0 ? 0 : std::abs(result.lse);
-    lse.add(got_lse, result.lse, score_error + sum_error + (16 + 4 * magnitude) * kRoundoff);
+    const double magnitude = std::isinf(result.lse) ? 0 : std::abs(result.lse);
+    comparisons.lse.add(got_lse, result.lse,
+                        score_error + sum_error + (16 + 4 * magnitude) * kRoundoff);
   }
 
   // No output of a sequence's queries is left unwritten, whichever rows were compared; those of no
   // sequence are as they were.
-  void compare_written(std::int64_t used_q, const Written& written, Comparison& out) const {
+  void compare_written(const Written& written, Comparison& out) const {
+    std::int64_t used_q = 0;
+    for (const std::int64_t length : sizes_.q_lengths) used_q += length;
     const std::int64_t row_elements = sizes_.q_heads * sizes_.d_vo;
-    const std::uint16_t* data = written.out_row(0, 0);
+    const auto* data = reinterpret_cast<const std::uint16_t*>(written.out.data());
     for (std::int64_t i = 0; i < sizes_.total_q * row_elements; ++i) {
       const bool poison = data[i] == kPoison;
       if (poison != (i >= used_q * row_elements)) out.reject();
@@ -287,8 +230,9 @@ class AttentionPrefillTrial : public Trial {
   TrialSite site_;
   Selection selection_;
   std::uint64_t seed_;
-  Sizes sizes_;
-  Tensors tensors_;
+  AttentionPrefillSizes sizes_;
+  AttentionPrefillTensors tensors_;
+  std::vector<DLTensor> variant_tensors_;
   CallOptions options_;
 };
 
@@ -296,10 +240,16 @@ class AttentionPrefillTrial : public Trial {
 
 Result<std::unique_ptr<Trial>> make_attention_prefill_trial(TrialRequest request) {
   Random random(request.seed);
-  Sizes sizes = sizes_of(request.arguments, random);
-  KILN_TRY_ASSIGN(Tensors tensors,
-                  create_tensors(request.site, sizes, request.arguments.call.flag("lse")));
-  fill_inputs(tensors, sizes, random);
+  AttentionPrefillSizes sizes = AttentionPrefillSizes::of(request.arguments, random);
+  if (sizes.variant.find('@') != std::string::npos) {
+    return fail(ErrorCode::unavailable,
+                fmt::format("attention_prefill: variant {} has no fp64 reference here to compare "
+                            "with; 'jitctl compile' and 'prewarm' take it",
+                            sizes.variant));
+  }
+  KILN_TRY_ASSIGN(AttentionPrefillTensors tensors,
+                  AttentionPrefillTensors::create(request.site, sizes, request.arguments));
+  tensors.fill(sizes, random);
   auto trial = std::make_unique<AttentionPrefillTrial>(std::move(request), std::move(sizes),
                                                        std::move(tensors));
   KILN_TRY(trial->upload());

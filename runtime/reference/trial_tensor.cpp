@@ -46,6 +46,9 @@ void TrialTensor::fill(const std::function<float()>& number) {
       case ElementType::i32:
         host_as<std::int32_t>()[i] = static_cast<std::int32_t>(value);
         break;
+      case ElementType::u8:
+        host_as<std::uint8_t>()[i] = static_cast<std::uint8_t>(value);
+        break;
       case ElementType::i64:
         host_as<std::int64_t>()[i] = static_cast<std::int64_t>(value);
         break;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The op attention_prefill: attention of packed sequences of queries over packed keys and values.
+// The op attention_prefill: attention of sequences of queries over their keys and values.
 #include <fmt/format.h>
 
 #include <initializer_list>
@@ -18,20 +18,23 @@ const AttentionPrefillParams& params_of(const void* params) {
   return *static_cast<const AttentionPrefillParams*>(params);
 }
 
-int size_of(const Shape& shape, const char* name) {
-  return static_cast<int>(shape.integer(name));
-}
+// What a launch reads of a shape.
+struct PrefillShape {
+  explicit PrefillShape(const Shape& shape)
+      : q_heads(static_cast<int>(shape.integer("Hq"))),
+        group(q_heads / static_cast<int>(shape.integer("Hkv"))),
+        d_qk(static_cast<int>(shape.integer("D_qk"))),
+        d_vo(static_cast<int>(shape.integer("D_vo"))),
+        paged(shape.flag("paged")) {}
+  int q_heads, group, d_qk, d_vo;
+  bool paged;
+};
 
 Answer can_build_common(const Shape& shape) {
-  if (shape.word("io") != "bf16") {
-    return Answer::no(fmt::format("not built yet by this implementation: io={}; it builds bf16",
-                                  shape.word("io")));
-  }
   for (const char* name : {"D_qk", "D_vo"}) {
     const std::int64_t size = shape.integer(name);
-    if (size % 8 == 0 && size >= 8 && size <= 256) continue;
-    return Answer::no(fmt::format(
-        "{}={}: it builds head sizes that are a multiple of 8 and at most 256", name, size));
+    if (size >= 1 && size <= 256) continue;
+    return Answer::no(fmt::format("{}={}: it builds head sizes up to 256", name, size));
   }
   if (shape.integer("Hq") % shape.integer("Hkv") != 0) {
     return Answer::no(fmt::format(
@@ -48,55 +51,115 @@ Answer can_build_gpu(const Shape& shape, const Arch& arch) {
   return can_build_common(shape);
 }
 
-Answer can_build_cpu(const Shape& shape, const Arch&) {
-  return can_build_common(shape);
-}
-
-Answer can_serve(const Shape&, const void* params) {
-  const AttentionPrefillParams& p = params_of(params);
-  constexpr std::int64_t kTokensMax = std::int64_t{1} << 30;  // so that sums of two fit 32 bits
-  if (p.batch < 0) return Answer::no(fmt::format("batch is {}", p.batch));
-  for (const auto& [name, total] :
-       {std::pair{"total_q", p.total_q}, std::pair{"total_kv", p.total_kv}}) {
-    if (total >= 0 && total <= kTokensMax) continue;
-    return Answer::no(fmt::format("{} is {}; from 0 to {} are served", name, total, kTokensMax));
-  }
-  if (p.batch == 0 || p.total_q == 0) return Answer::yes();
-  struct Tensor {
-    const char* name;
-    const void* data;
-    bool empty;  // and so may have no data
-  };
-  const bool no_keys = p.total_kv == 0;
-  for (const auto& [name, data, empty] :
-       {Tensor{"q", p.q.data, false}, Tensor{"k", p.k.data, no_keys},
-        Tensor{"v", p.v.data, no_keys}, Tensor{"out", p.out, false},
-        Tensor{"cu_seqlens_q", p.cu_seqlens_q, false},
-        Tensor{"cu_seqlens_kv", p.cu_seqlens_kv, false}}) {
-    if (!data && !empty) return Answer::no(fmt::format("{} is null", name));
+Answer can_build_mma(const Shape& shape, const Arch& arch) {
+  if (Answer gpu = can_build_gpu(shape, arch); !gpu) return gpu;
+  for (const char* name : {"D_qk", "D_vo"}) {
+    const std::int64_t size = shape.integer(name);
+    if (size % 8 == 0 && size >= 16) continue;
+    return Answer::no(
+        fmt::format("{}={}: it copies 8 elements at a time and multiplies 16", name, size));
   }
   return Answer::yes();
 }
 
-LaunchPlan plan_gpu(const Shape& shape, const void* params) {
+Answer can_build_cpu(const Shape& shape, const Arch&) {
+  return can_build_common(shape);
+}
+
+// Numbers, of which device data are no part.
+Answer check_numbers(const PrefillShape& shape, const AttentionPrefillParams& p) {
+  constexpr std::int64_t kTokensMax = std::int64_t{1} << 30;  // so that sums of two fit 32 bits
+  struct Number {
+    const char* name;
+    std::int64_t value, max;
+  };
+  for (const auto& [name, value, max] :
+       {Number{"batch", p.batch, INT32_MAX}, Number{"total_q", p.total_q, kTokensMax},
+        Number{"total_kv", p.total_kv, std::int64_t{1} << 40}, Number{"q_len", p.q_len, kTokensMax},
+        Number{"kv_len", p.kv_len, kTokensMax},
+        Number{"window_left", p.window_left, kAttentionPrefillWindowMax},
+        Number{"window_right", p.window_right, kAttentionPrefillWindowMax}}) {
+    if (value >= 0 && value <= max) continue;
+    return Answer::no(fmt::format("{} is {}; from 0 to {} are served", name, value, max));
+  }
+  if (p.cu_seqlens_kv && p.total_kv > kTokensMax) {
+    return Answer::no(
+        fmt::format("total_kv is {}; from 0 to {} are served", p.total_kv, kTokensMax));
+  }
+  if (shape.paged && p.page_size < 1) {
+    return Answer::no(fmt::format("page_size is {}", p.page_size));
+  }
+  return Answer::yes();
+}
+
+Answer can_serve(const PrefillShape& shape, const void* params) {
   const AttentionPrefillParams& p = params_of(params);
-  const int rows = attention_prefill_rows(size_of(shape, "D_qk"), size_of(shape, "D_vo"));
-  if (p.total_q == 0 || p.batch == 0) return {};
+  if (Answer numbers = check_numbers(shape, p); !numbers) return numbers;
+  if (p.batch == 0 || p.total_q == 0) return Answer::yes();
+  struct Tensor {
+    const char* name;
+    const void* data;
+    bool wanted;
+  };
+  const bool keys = p.total_kv > 0;
+  for (const auto& [name, data, wanted] :
+       {Tensor{"q", p.q.data, true}, Tensor{"k", p.k.data, keys}, Tensor{"v", p.v.data, keys},
+        Tensor{"out", p.out.data, true}, Tensor{"block_table", p.block_table, keys && shape.paged},
+        Tensor{"mask_offsets", p.mask_offsets, p.mask != nullptr}}) {
+    if (!data && wanted) return Answer::no(fmt::format("{} is null", name));
+  }
+  return Answer::yes();
+}
+
+// Whether every row begins at a multiple of 16 bytes.
+bool is_aligned(const AttentionPrefillParams::Heads& tensor) {
+  constexpr long long kElements = 8;
+  return reinterpret_cast<std::uintptr_t>(tensor.data) % 16 == 0 &&
+         tensor.block_stride % kElements == 0 && tensor.token_stride % kElements == 0 &&
+         tensor.head_stride % kElements == 0;
+}
+
+Answer can_serve_mma(const PrefillShape& shape, const void* params) {
+  if (Answer answer = can_serve(shape, params); !answer) return answer;
+  const AttentionPrefillParams& p = params_of(params);
+  for (const auto& [name, tensor] : {std::pair{"q", &p.q}, std::pair{"k", &p.k},
+                                     std::pair{"v", &p.v}, std::pair{"out", &p.out}}) {
+    if (is_aligned(*tensor)) continue;
+    return Answer::no(fmt::format("rows of {} do not begin at multiples of 16 bytes", name));
+  }
+  return Answer::yes();
+}
+
+// Tiles of `rows` queries: the kernels' find_tile() knows each by its number.
+std::int64_t tiles_of(const AttentionPrefillParams& p, int rows) {
+  if (p.total_q == 0) return 0;
+  if (p.cu_seqlens_q) return varlen_tile_count(p.total_q, p.batch, rows);
+  return std::int64_t{p.batch} * ((p.q_len + std::int64_t{rows} - 1) / rows);
+}
+
+LaunchPlan plan_gpu(const PrefillShape& shape, const void* params, int rows) {
+  const std::int64_t tiles = tiles_of(params_of(params), rows);
+  if (tiles == 0) return {};
   LaunchStep step;
-  step.dims.grid = {static_cast<std::uint32_t>(varlen_tile_count(p.total_q, p.batch, rows)),
-                    static_cast<std::uint32_t>(shape.integer("Hq")), 1};
+  step.dims.grid = {static_cast<std::uint32_t>(tiles), static_cast<std::uint32_t>(shape.q_heads),
+                    1};
   step.dims.block = {128, 1, 1};
   step.dims.programmatic_dependent_launch = true;
   return {step};
 }
 
-LaunchPlan plan_cpu(const Shape& shape, const void* params) {
+LaunchPlan plan_plain(const PrefillShape& shape, const void* params) {
+  return plan_gpu(shape, params, attention_prefill_rows(shape.d_qk, shape.d_vo));
+}
+LaunchPlan plan_mma(const PrefillShape& shape, const void* params) {
+  return plan_gpu(shape, params, kAttentionPrefillMmaRows);
+}
+
+LaunchPlan plan_cpu(const PrefillShape& shape, const void* params) {
   const AttentionPrefillParams& p = params_of(params);
-  if (p.total_q == 0 || p.batch == 0) return {};
-  const int group = size_of(shape, "Hq") / size_of(shape, "Hkv");
-  const std::int64_t tiles =
-      varlen_tile_count(p.total_q, p.batch, attention_prefill_cpu_queries(group));
-  const int head_groups = size_of(shape, "Hq") / attention_prefill_cpu_heads(group);
+  const std::int64_t tiles = tiles_of(p, attention_prefill_cpu_queries(shape.group));
+  if (tiles == 0) return {};
+  const int head_groups = shape.q_heads / attention_prefill_cpu_heads(shape.group);
   LaunchStep step;  // the product may need more than the 32 bits of one dimension
   step.dims.grid = {static_cast<std::uint32_t>(head_groups), static_cast<std::uint32_t>(tiles), 1};
   return {step};
@@ -120,6 +183,19 @@ std::vector<ParamSpec> shape_params() {
                 {}},
       ParamSpec{
           "io", "type of q, k, v and out", ShapeValue(std::string("bf16")), 0, 0, {"bf16", "f16"}},
+      ParamSpec{"paged",
+                "whether keys and values lie in pages that a table names",
+                ShapeValue(false),
+                0,
+                0,
+                {}},
+      ParamSpec{"variant",
+                "what else becomes of the logits",
+                ShapeValue(std::string("none")),
+                0,
+                0,
+                {},
+                true},
   };
 }
 
@@ -133,6 +209,23 @@ std::vector<ParamSpec> call_params() {
       integer("kv_len", "keys of each sequence; with ragged, of the longest; -1: as many as q_len",
               -1, -1),
       ParamSpec{"ragged", "sequences of every length from 0 on", ShapeValue(false), 0, 0, {}},
+      ParamSpec{"dense",
+                "[batch, tokens, heads, size] instead of packed sequences",
+                ShapeValue(false),
+                0,
+                0,
+                {}},
+      integer("page_size", "with paged: tokens of a page", 16, 1),
+      integer("window_left", "keys that a query sees before its own; -1: all", -1, -1),
+      integer("window_right", "keys that a query sees behind its own; -1: all", -1, -1),
+      integer("softcap", "bound of the logits, by tanh; 0: none", 0, 0),
+      ParamSpec{"sinks", "whether each head has a sink logit", ShapeValue(false), 0, 0, {}},
+      ParamSpec{"mask",
+                "whether there is a bit mask, random, with rows that see nothing",
+                ShapeValue(false),
+                0,
+                0,
+                {}},
       ParamSpec{"lse", "whether the log-sum-exp is written too", ShapeValue(false), 0, 0, {}},
   };
 }
@@ -142,19 +235,29 @@ std::vector<ParamSpec> call_params() {
 Op attention_prefill_op() {
   return Op{
       .name = "attention_prefill",
-      .doc = "attention of packed sequences of queries over packed keys and values",
+      .doc = "attention of sequences of queries over their keys and values, packed, dense or paged",
       .shape_params = shape_params(),
       .call_params = call_params(),
       .params_bytes = sizeof(AttentionPrefillParams),
       .implementations =
           {
               Implementation{
+                  .name = "attention_prefill/mma",
+                  .doc = "NVIDIA tensor cores (mma.sync): rows that begin at multiples of 16 bytes",
+                  .families = {ArchFamily::nvidia},
+                  .can_build = can_build_mma,
+                  .can_serve = can_serve_mma,
+                  .plan = plan_mma,
+                  .source = "attention_prefill/mma.cu",
+                  .name_expressions = {"kiln::attention_prefill_mma"},
+              },
+              Implementation{
                   .name = "attention_prefill/plain",
                   .doc = "GPU: ordinary arithmetic on tiles in shared memory; any head size",
                   .families = {ArchFamily::nvidia, ArchFamily::amd},
                   .can_build = can_build_gpu,
                   .can_serve = can_serve,
-                  .plan = plan_gpu,
+                  .plan = plan_plain,
                   .source = "attention_prefill/plain.cu",
                   .name_expressions = {"kiln::attention_prefill_plain"},
               },

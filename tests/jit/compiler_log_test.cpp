@@ -55,8 +55,8 @@ using Errors = std::vector<CompilerError>;
 
 TEST(ErrorsIn, EachCompilersFormOfAPlace) {
   EXPECT_EQ(errors_in("kernels/a.cu(12): error: identifier \"x\" is undefined\n"
-                      "    int y = x;\n            ^\n\n1 error detected\n"),
-            (Errors{{"kernels/a.cu:12", "identifier \"x\" is undefined"}}));
+                      "  int y = x;\n          ^\n\n1 error detected\n"),
+            (Errors{{"kernels/a.cu:12", "identifier \"x\" is undefined", 9}}));
   EXPECT_EQ(
       errors_in("a.h(3): error #20: identifier is undefined\n"
                 "a.h(4): catastrophic error: cannot open source file \"b.h\"\n"),
@@ -64,8 +64,8 @@ TEST(ErrorsIn, EachCompilersFormOfAPlace) {
   EXPECT_EQ(errors_in("./kiln/a.h:3:13: error: use of undeclared identifier 'x'\n"
                       "a.cc:7: warning: error prone\n"
                       "a.cc:9:1: fatal error: 'b.h' file not found\n"),
-            (Errors{{"kiln/a.h:3", "use of undeclared identifier 'x'"},
-                    {"a.cc:9", "'b.h' file not found"}}));
+            (Errors{{"kiln/a.h:3", "use of undeclared identifier 'x'", 13},
+                    {"a.cc:9", "'b.h' file not found", 1}}));
   EXPECT_EQ(errors_in("error: unknown argument '-x'\n"), (Errors{{"", "unknown argument '-x'"}}));
   EXPECT_EQ(errors_in("nvrtc: error: invalid value for --std\nptxas fatal   : Unresolved f\n"),
             (Errors{{"", "nvrtc: error: invalid value for --std"},
@@ -78,6 +78,8 @@ TEST(ErrorsIn, EachCompilersFormOfAPlace) {
 TEST(FailureMessage, NamesTheCompilerTheKernelAndTheFirstErrors) {
   EXPECT_EQ(failure_message("NVRTC 13.0", "op/i H=8 sm_90a", "a.cu(1): error: x\n", "status 6"),
             "NVRTC 13.0 cannot compile op/i H=8 sm_90a: a.cu:1: x");
+  EXPECT_EQ(failure_message("c", "l", "a.cc:1:5: error: x\n", ""),
+            "c cannot compile l: a.cc:1:5: x");
   EXPECT_EQ(failure_message("c", "l",
                             "a:1: error: p\na:2: error: q\na:3: error: r\n"
                             "a:4: error: s\na:5: error: t\n",

@@ -106,14 +106,16 @@ Expected reference_of(const Problem& problem, double scale) {
     for (std::int64_t i = 0; i < problem.q_lengths[n]; ++i) {
       for (std::int64_t head = 0; head < heads; ++head) {
         const std::int64_t first = problem.starts_kv.starts[n];
-        const std::int64_t seen =
-            reference::keys_seen(problem.causal ? reference::Mask::causal : reference::Mask::none,
-                                 i, problem.q_lengths[n], problem.kv_lengths[n]);
+        const std::int64_t keys = problem.kv_lengths[n];
         const std::int64_t kv_head = head / (heads / problem.kv_heads);
         const auto query = head_rows(q, heads, size, problem.starts_q.starts[n] + i, 1, head);
+        reference::AttentionRule rule;
+        rule.scale = scale;
+        rule.causal = problem.causal;
         const auto row = reference::attention_row(
-            scale, query, head_rows(k, problem.kv_heads, size, first, seen, kv_head),
-            head_rows(v, problem.kv_heads, size, first, seen, kv_head), out, terms);
+            rule, i, problem.q_lengths[n], query,
+            head_rows(k, problem.kv_heads, size, first, keys, kv_head),
+            head_rows(v, problem.kv_heads, size, first, keys, kv_head), out, terms);
         expected.out.insert(expected.out.end(), out.begin(), out.end());
         expected.lse.push_back(row.lse);
       }

@@ -103,7 +103,7 @@ TEST_F(CompilerChain, AWrongSourceEndsTheChainAndIsDumped) {
   const auto made = runtime->prepare(input);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, ErrorCode::compile_failed);
-  EXPECT_TRUE(holds(made.error().message, "cannot compile one/plain gfx942: one/value.h:2: "))
+  EXPECT_TRUE(holds(made.error().message, "cannot compile one/plain gfx942: one/value.h:2:24: "))
       << made.error().message;
   Counters expected;
   expected.compile_failures = 1;

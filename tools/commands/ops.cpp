@@ -2,6 +2,7 @@
 // jitctl ops: what Kiln can do.
 #include <fmt/format.h>
 
+#include "templates/attention_variant.h"
 #include "tools/command.h"
 #include "tools/page.h"
 
@@ -9,6 +10,11 @@ namespace kiln::cli {
 namespace {
 
 std::string accepted(const ParamSpec& param) {
+  if (param.is_variant) {
+    std::vector<std::string_view> words;
+    for (const auto* variant : shipped_attention_variants()) words.push_back(variant->word);
+    return fmt::format("{}, or --variant FILE", fmt::join(words, ", "));
+  }
   if (!param.choices.empty()) return fmt::format("{}", fmt::join(param.choices, ", "));
   if (std::holds_alternative<bool>(param.default_value)) return "true, false";
   return fmt::format("{}..{}", param.min, param.max);

@@ -199,6 +199,30 @@ typedef struct kiln_kda_prefill_args {
 KILN_C_API kiln_status kiln_kda_prefill(kiln_runtime* runtime, const kiln_kda_prefill_args* args,
                                         const kiln_call_options* options);
 
+/* ---- Attention variants: expressions of the caller's own, as kiln/attention_variant.h says ---- */
+
+typedef struct kiln_attention_variant kiln_attention_variant;
+
+typedef struct kiln_attention_variant_definition {
+  size_t size_bytes;
+  const char* name;
+  const char *logits, *mask, *sink; /* expressions; null: none */
+  int no_softmax;
+  /* Name and type: {"slopes", "f32"}; a type with " written" behind it: stored to by `put`. */
+  const kiln_pair* tensors;
+  size_t tensors_count;
+  const kiln_pair* scalars;
+  size_t scalars_count;
+} kiln_attention_variant_definition;
+/* Known to the process until its end: there is nothing to destroy. The same definition again gives
+ * the same handle. */
+KILN_C_API kiln_status
+kiln_attention_variant_add(const kiln_attention_variant_definition* definition,
+                           const kiln_attention_variant** out);
+/* A shipped one ("sigmoid", "sink", "document", "logits_dump"), or the last added of this name. */
+KILN_C_API kiln_status kiln_attention_variant_find(const char* name,
+                                                   const kiln_attention_variant** out);
+
 typedef struct kiln_attention_decode_args {
   size_t size_bytes;
   const DLTensor *q, *k_cache, *v_cache /* optional */, *block_table, *seq_lens, *out;
@@ -221,10 +245,21 @@ kiln_attention_decode_workspace_floats(const kiln_attention_decode_args* args, i
 
 typedef struct kiln_attention_prefill_args {
   size_t size_bytes;
-  const DLTensor *q, *k, *v, *cu_seqlens_q, *cu_seqlens_kv, *out;
+  const DLTensor *q, *k, *v;
+  const DLTensor *cu_seqlens_q, *cu_seqlens_kv; /* of packed queries and keys; else null */
+  const DLTensor* out;
   const DLTensor* lse; /* optional */
   int not_causal;
   const float* scale;
+  const DLTensor *kv_lens, *block_table;       /* of pages; kv_lens of dense keys too */
+  const DLTensor *sinks, *mask, *mask_offsets; /* optional */
+  const int64_t *window_left, *window_right;   /* null: all */
+  float softcap;                               /* 0: none */
+  const kiln_attention_variant* variant;       /* null: none */
+  const DLTensor* const* variant_tensors;      /* as many as its definition has, in its order */
+  size_t variant_tensors_count;
+  const double* variant_scalars;
+  size_t variant_scalars_count;
 } kiln_attention_prefill_args;
 KILN_C_API kiln_status kiln_attention_prefill(kiln_runtime* runtime,
                                               const kiln_attention_prefill_args* args,

@@ -4,6 +4,7 @@
 
 #include "kiln/attention_decode.h"
 #include "kiln/attention_prefill.h"
+#include "kiln/attention_variant.h"
 #include "kiln/counters.h"
 #include "kiln/driver.h"
 #include "kiln/event.h"

@@ -6,39 +6,37 @@
 // scratch, which hold K transposed.
 #include "kiln/cpu.h"
 #include "attention_prefill/cpu_tiles.h"
-#include "attention_prefill/params.h"
-#include "kiln/shape.h"
-#include "varlen/sequences.h"
+#include "attention_prefill/geometry.h"
+#include "kiln/storage_type.h"
 
 namespace kiln {
 namespace attention_prefill_detail {
 
-using Io = bf16;
-using Params = AttentionPrefillParams;
+using Io = StorageType<shape::io_is::bf16, shape::io_is::f16>;
 
-constexpr int kGroup = shape::Hq / shape::Hkv;
 constexpr int kHeads = attention_prefill_cpu_heads(kGroup);      // query heads of an item
 constexpr int kQueries = attention_prefill_cpu_queries(kGroup);  // queries of an item
 constexpr int kHeadGroups = shape::Hq / kHeads;
 constexpr int kRows = kAttentionPrefillCpuRows;
-constexpr int kKeys = 64;  // of a tile
+constexpr int kKeys = 64;                             // of a tile
+constexpr int kDepth = ceil_div(shape::D_qk, 4) * 4;  // rest: zeros
 
 // The block of a product that stays in registers: half of these, the rest for its operands.
 constexpr int kBlockRows = vector_lanes == 16 ? 8 : 4;
 constexpr int kBlockVectors = 2;
 constexpr int kBlockColumns = kBlockVectors * vector_lanes;
 constexpr int kColumnsVo = ceil_div(shape::D_vo, kBlockColumns) * kBlockColumns;  // rest: zeros
-static_assert(kKeys % kBlockColumns == 0 && kRows % kBlockRows == 0 && shape::D_qk % 4 == 0, "");
+static_assert(kKeys % kBlockColumns == 0 && kRows % kBlockRows == 0, "");
 
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
 
 // The fp32 copies of an item, in the worker's scratch; rows of each matrix lie densely.
 struct Scratch {
-  float q[kRows * shape::D_qk];  // times scale and log2 e
+  float q[kRows * kDepth];  // times what makes scores of products
   float out[kRows * kColumnsVo];
   float weights[kRows * kKeys];  // scores at first
-  float k[shape::D_qk * kKeys];  // transposed
+  float k[kDepth * kKeys];       // transposed
   float v[kKeys * kColumnsVo];
   float maximum[kRows];  // of the scores so far, times log2 e
   float sum[kRows];      // of the weights so far
@@ -46,29 +44,18 @@ struct Scratch {
 };
 static_assert(sizeof(Scratch) <= kKilnCpuScratchBytes, "refused by can_build");
 
-// One item. Tokens are counted within the sequence.
+// One item: rows of a sequence.
 struct Item {
-  i64 first_q;  // token of the packed tensors
-  i64 first_kv;
-  int queries;  // of the sequence
-  int keys;
+  Job job;
   int first;  // query of the item
   int rows;
   int q_head;  // the first of kHeads
+  bool rules;  // has_rules()
   KILN_DEVICE int query(int row) const { return first + row / kHeads; }
   KILN_DEVICE int head(int row) const { return q_head + row % kHeads; }
-  // How many keys a query sees, the first ones.
-  KILN_DEVICE int visible(int row) const {
-    if constexpr (!shape::causal) return keys;
-    // Bottom-right: the last query sees the last key.
-    return min(max(query(row) + 1 - queries + keys, 0), keys);
-  }
+  // By which scores are kept: softmax wants them times log2 e, rules as they are.
+  KILN_DEVICE float factor() const { return rules ? 1.0f : kLog2E; }
 };
-
-KILN_DEVICE const Io* row_of(const Params::Heads& tensor, i64 token, int head) {
-  return static_cast<const Io*>(tensor.data) + token * tensor.token_stride +
-         head * tensor.head_stride;
-}
 
 // `count` elements times `factor`, then zeros up to `padded`.
 KILN_DEVICE void convert_row(const Io* from, int count, int padded, float factor, float* to) {
@@ -81,17 +68,28 @@ KILN_DEVICE void convert_row(const Io* from, int count, int padded, float factor
 
 typedef u16 Shorts4 __attribute__((ext_vector_type(4)));
 typedef u32 Uints4 __attribute__((ext_vector_type(4)));
-KILN_DEVICE Floats4 load4(const Io* from) {
+KILN_DEVICE Floats4 load4(const bf16* from) {
   Shorts4 bits;
   __builtin_memcpy(&bits, from, sizeof bits);
   return bit_cast<Floats4>(__builtin_convertvector(bits, Uints4) << 16);
 }
+KILN_DEVICE Floats4 load4(const f16* from) {
+  return {to_float(from[0]), to_float(from[1]), to_float(from[2]), to_float(from[3])};
+}
+// The last elements of a row that does not end at a multiple of four.
+KILN_DEVICE Floats4 load_rest(const Io* from) {
+  Floats4 values = {};
+  for (int i = 0; i < shape::D_qk % 4; ++i) values[i] = to_float(from[i]);
+  return values;
+}
 
 // Four keys into columns `column` to column + 3 of the transposed matrix.
 KILN_DEVICE void transpose_keys(const Io* const (&keys)[4], int column, float* transposed) {
-  for (int d = 0; d < shape::D_qk; d += 4) {
-    const Floats4 a = load4(keys[0] + d), b = load4(keys[1] + d);
-    const Floats4 c = load4(keys[2] + d), e = load4(keys[3] + d);
+  for (int d = 0; d < kDepth; d += 4) {
+    const auto part = [&](int i) {
+      return d + 4 <= shape::D_qk ? load4(keys[i] + d) : load_rest(keys[i] + d);
+    };
+    const Floats4 a = part(0), b = part(1), c = part(2), e = part(3);
     const Floats4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
     const Floats4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
     const Floats4 ce_low = __builtin_shufflevector(c, e, 0, 4, 1, 5);
@@ -106,37 +104,45 @@ KILN_DEVICE void transpose_keys(const Io* const (&keys)[4], int column, float* t
   }
 }
 
+alignas(16) constexpr Io kZeros[shape::D_qk > shape::D_vo ? shape::D_qk : shape::D_vo] = {};
+
 // Keys and values `first` to first + count of the sequence; zeros behind the keys up to kKeys.
 KILN_DEVICE void load_keys(const Params& p, const Item& item, int first, int count,
                            Scratch& scratch) {
-  alignas(16) static constexpr Io kZeros[shape::D_qk] = {};
   const int kv_head = item.q_head / kGroup;
+  const auto row_of = [&](const Params::Heads& tensor, int key) {
+    if (key >= count) return static_cast<const Io*>(kZeros);
+    const KeyPlace place = find_key<HostMemory>(p, item.job, first + key);
+    if (place.block < 0) return static_cast<const Io*>(kZeros);
+    return static_cast<const Io*>(tensor.data) + offset_of(tensor, place, kv_head);
+  };
   for (int key = 0; key < kKeys; key += 4) {
-    const Io* keys[4];
-    for (int i = 0; i < 4; ++i) {
-      const i64 token = item.first_kv + first + key + i;
-      keys[i] = key + i < count ? row_of(p.k, token, kv_head) : kZeros;
-    }
-    transpose_keys(keys, key, scratch.k);
+    transpose_keys(
+        {row_of(p.k, key), row_of(p.k, key + 1), row_of(p.k, key + 2), row_of(p.k, key + 3)}, key,
+        scratch.k);
   }
   for (int key = 0; key < count; ++key) {
-    convert_row(row_of(p.v, item.first_kv + first + key, kv_head), shape::D_vo, kColumnsVo, 1.0f,
-                scratch.v + key * kColumnsVo);
+    convert_row(row_of(p.v, key), shape::D_vo, kColumnsVo, 1.0f, scratch.v + key * kColumnsVo);
   }
 }
 
 KILN_DEVICE void load_queries(const Params& p, const Item& item, Scratch& scratch) {
-  for (int row = 0; row < item.rows; ++row) {
-    convert_row(row_of(p.q, item.first_q + item.query(row), item.head(row)), shape::D_qk,
-                shape::D_qk, p.scale * kLog2E, scratch.q + row * shape::D_qk);
-  }
   // Blocks of rows are computed whole.
   const int padded = ceil_div(item.rows, kBlockRows) * kBlockRows;
-  for (int i = item.rows * shape::D_qk; i < padded * shape::D_qk; ++i) scratch.q[i] = 0.0f;
+  for (int row = 0; row < item.rows; ++row) {
+    const Io* const from = static_cast<const Io*>(p.q.data) +
+                           row_offset(p.q, item.job, item.query(row), item.head(row));
+    convert_row(from, shape::D_qk, kDepth, p.scale * item.factor(), scratch.q + row * kDepth);
+  }
+  for (int i = item.rows * kDepth; i < padded * kDepth; ++i) scratch.q[i] = 0.0f;
   for (int i = 0; i < padded * kColumnsVo; i += vector_lanes) store(scratch.out + i, Floats(0.0f));
   for (int row = 0; row < padded; ++row) {
-    scratch.maximum[row] = -__builtin_inff();
-    scratch.sum[row] = 0.0f;
+    float logit = -__builtin_inff();
+    if (variant::softmax && row < item.rows) {
+      logit = first_logit<HostMemory>(p, item.job, item.query(row), item.head(row));
+    }
+    scratch.maximum[row] = logit * kLog2E;
+    scratch.sum[row] = logit == -__builtin_inff() ? 0.0f : 1.0f;
   }
 }
 
@@ -177,9 +183,8 @@ KILN_DEVICE void multiply_block(const float* a, const float* b, int depth, const
 KILN_DEVICE void multiply_keys(int rows, int keys, Scratch& scratch) {
   for (int column = 0; column < keys; column += kBlockColumns) {
     for (int row = 0; row < rows; row += kBlockRows) {
-      multiply_block<shape::D_qk, kKeys, kKeys>(scratch.q + row * shape::D_qk, scratch.k + column,
-                                                shape::D_qk, nullptr,
-                                                scratch.weights + row * kKeys + column);
+      multiply_block<kDepth, kKeys, kKeys>(scratch.q + row * kDepth, scratch.k + column, kDepth,
+                                           nullptr, scratch.weights + row * kKeys + column);
     }
   }
 }
@@ -194,17 +199,38 @@ KILN_DEVICE void add_values(int rows, int keys, Scratch& scratch) {
   }
 }
 
-// The scores of one row, of which the first `visible` count, become weights.
-KILN_DEVICE void weigh_row(int row, int visible, Scratch& scratch) {
-  float* const scores = scratch.weights + row * kKeys;
+KILN_DEVICE Floats lane_numbers() {
   Floats numbers;
   for (int i = 0; i < vector_lanes; ++i) numbers[i] = static_cast<float>(i);
+  return numbers;
+}
+
+// The scores of a row under the rules, times log2 e with softmax; -infinity, or 0 without, where a
+// key of the tile is not in `range` (of the tile) or not seen for another reason.
+KILN_DEVICE void apply_rules_to_row(const Params& p, const Item& item, int row, int first_key,
+                                    const KeyRange& range, float* scores) {
+  const int i = item.query(row);
+  const int head = item.head(row);
+  for (int key = 0; key < kKeys; ++key) {
+    float score = scores[key];
+    const bool seen = range.first <= key && key < range.end &&
+                      apply_rules<HostMemory>(p, item.job, i, first_key + key, head, score);
+    const float logit = variant::softmax ? score * kLog2E : score;
+    scores[key] = seen ? logit : variant::softmax ? -__builtin_inff() : 0.0f;
+  }
+}
+
+// The scores of one row, of which those in `range` count, become weights.
+KILN_DEVICE void weigh_row(int row, const KeyRange& range, Scratch& scratch) {
+  float* const scores = scratch.weights + row * kKeys;
+  const Floats numbers = lane_numbers();
   const Floats nothing(-__builtin_inff());
+  const Floats first(static_cast<float>(range.first)), end(static_cast<float>(range.end));
   Floats most = nothing;
   for (int i = 0; i < kKeys; i += vector_lanes) {
     const Floats counted = numbers + Floats(static_cast<float>(i));
-    const Floats score =
-        select(counted < Floats(static_cast<float>(visible)), load(scores + i), nothing);
+    const Floats before_end = select(counted < end, load(scores + i), nothing);
+    const Floats score = select(counted < first, nothing, before_end);
     store(scores + i, score);
     most = select(most < score, score, most);
   }
@@ -224,36 +250,46 @@ KILN_DEVICE void weigh_row(int row, int visible, Scratch& scratch) {
 }
 
 // Scores to weights for every row of the item; a row that sees none of these keys stays as it is.
-KILN_DEVICE void weigh(const Item& item, int first_key, int rows, Scratch& scratch) {
+KILN_DEVICE void weigh(const Params& p, const Item& item, int first_key, int rows,
+                       Scratch& scratch) {
   for (int row = 0; row < rows; ++row) {
-    const int visible = row < item.rows ? item.visible(row) - first_key : 0;
-    if (visible > 0) {
-      weigh_row(row, visible, scratch);
+    float* const scores = scratch.weights + row * kKeys;
+    KeyRange range = {0, 0};
+    if (row < item.rows) {
+      range = item.job.visible(p, item.query(row));
+      range = {max(range.first - first_key, 0), min(range.end - first_key, kKeys)};
+    }
+    if (range.first >= range.end) {
+      scratch.rescale[row] = 1.0f;
+      for (int i = 0; i < kKeys; i += vector_lanes) store(scores + i, Floats(0.0f));
       continue;
     }
-    scratch.rescale[row] = 1.0f;
-    for (int i = 0; i < kKeys; i += vector_lanes) {
-      store(scratch.weights + row * kKeys + i, Floats(0.0f));
+    if (item.rules) apply_rules_to_row(p, item, row, first_key, range, scores);
+    if constexpr (variant::softmax) {
+      weigh_row(row, range, scratch);
+    } else {
+      scratch.rescale[row] = 1.0f;
     }
   }
 }
 
 KILN_DEVICE void write_rows(const Params& p, const Item& item, const Scratch& scratch) {
   for (int row = 0; row < item.rows; ++row) {
-    const i64 token = item.first_q + item.query(row);
+    const int query = item.query(row);
     const int head = item.head(row);
-    Io* to = static_cast<Io*>(p.out) + token * p.out_token_stride + head * p.out_head_stride;
+    Io* to =
+        static_cast<Io*>(const_cast<void*>(p.out.data)) + row_offset(p.out, item.job, query, head);
     const float* from = scratch.out + row * kColumnsVo;
     const float sum = scratch.sum[row];
     // A row that sees no key has accumulated nothing: zero.
-    const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+    const float factor = !variant::softmax ? 1.0f : sum == 0.0f ? 0.0f : 1.0f / sum;
     int i = 0;
     for (; i + vector_lanes <= shape::D_vo; i += vector_lanes) {
       store(to + i, load(from + i) * Floats(factor));
     }
     for (; i < shape::D_vo; ++i) to[i] = from_float<Io>(from[i] * factor);
-    if (p.lse != nullptr) {
-      p.lse[token * p.lse_token_stride + head * p.lse_head_stride] =
+    if (variant::softmax && p.lse.data != nullptr) {
+      static_cast<float*>(const_cast<void*>(p.lse.data))[row_offset(p.lse, item.job, query, head)] =
           (scratch.maximum[row] + log2(sum)) * kLn2;
     }
   }
@@ -262,12 +298,12 @@ KILN_DEVICE void write_rows(const Params& p, const Item& item, const Scratch& sc
 KILN_DEVICE void run_item(const Params& p, const Item& item, Scratch& scratch) {
   load_queries(p, item, scratch);
   const int rows = ceil_div(item.rows, kBlockRows) * kBlockRows;
-  const int keys = item.visible(item.rows - 1);  // the last row sees the most
-  for (int first = 0; first < keys; first += kKeys) {
-    const int count = min(kKeys, keys - first);
+  const KeyRange keys = item.job.visible(p, item.first, item.query(item.rows - 1));
+  for (int first = keys.first; first < keys.end; first += kKeys) {
+    const int count = min(kKeys, keys.end - first);
     load_keys(p, item, first, count, scratch);
     multiply_keys(rows, count, scratch);
-    weigh(item, first, rows, scratch);
+    weigh(p, item, first, rows, scratch);
     add_values(rows, count, scratch);
   }
   write_rows(p, item, scratch);
@@ -275,23 +311,19 @@ KILN_DEVICE void run_item(const Params& p, const Item& item, Scratch& scratch) {
 
 }  // namespace attention_prefill_detail
 
-// Items: tiles of queries (varlen/tile_count.h) times groups of heads, these fastest.
+// Items: tiles of queries by number times groups of heads, these fastest.
 KILN_CPU_KERNEL(attention_prefill_cpu, host, params, first, last) {
   using namespace attention_prefill_detail;
   const Params& p = *static_cast<const Params*>(params);
   Scratch& scratch = *static_cast<Scratch*>(host->scratch);
-  const HostStarts starts_q{p.cu_seqlens_q};
   for (i64 i = first; i < last; ++i) {
-    const SequenceTile tile =
-        sequence_tile(starts_q, p.batch, p.total_q, kQueries, i / kHeadGroups);
-    const Sequence q = sequence_at(starts_q, tile.n, p.total_q);
-    if (tile.first >= q.length) continue;
-    const Sequence kv = sequence_at(HostStarts{p.cu_seqlens_kv}, tile.n, p.total_kv);
-    const int queries = static_cast<int>(min(q.length - tile.first, i64{kQueries}));
+    const Tile tile = find_tile<HostMemory>(p, kQueries, i / kHeadGroups);
+    const Job job = find_job<HostMemory>(p, tile.n);
+    if (tile.first >= job.queries) continue;
+    const int queries = min(job.queries - tile.first, kQueries);
     run_item(p,
-             Item{q.first, kv.first, static_cast<int>(q.length), static_cast<int>(kv.length),
-                  static_cast<int>(tile.first), queries * kHeads,
-                  static_cast<int>(i % kHeadGroups) * kHeads},
+             Item{job, tile.first, queries * kHeads, static_cast<int>(i % kHeadGroups) * kHeads,
+                  has_rules(p)},
              scratch);
   }
 }

@@ -20,4 +20,11 @@ KILN_TILES_DEVICE constexpr int attention_prefill_keys(int d_qk, int d_vo) {
   return d_qk <= 192 && d_vo <= 192 ? 32 : 16;
 }
 
+// The same of the tensor cores' kernel: a warp has 16 queries, and keys and values of a tile lie in
+// shared memory together.
+constexpr int kAttentionPrefillMmaRows = 64;
+KILN_TILES_DEVICE constexpr int attention_prefill_mma_keys(int d_qk, int d_vo) {
+  return d_qk <= 128 && d_vo <= 128 ? 64 : 32;
+}
+
 }  // namespace kiln

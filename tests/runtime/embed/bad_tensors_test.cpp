@@ -116,12 +116,13 @@ TEST_F(BadTensorsTest, AttentionPrefill) {
   expect_refused<AttentionPrefillArgs>(
       "attention_prefill", sample_attention_prefill(tensors_, 4),
       [](AttentionPrefillArgs& args) -> std::vector<Field> {
-        return {KILN_FIELD(q),
-                KILN_FIELD(k),
-                KILN_FIELD(v),
-                KILN_FIELD(cu_seqlens_q),
-                KILN_FIELD(cu_seqlens_kv),
-                KILN_FIELD(out)};
+        return {
+            KILN_FIELD(q),
+            KILN_FIELD(k),
+            KILN_FIELD(v),
+            Field{"cu_seqlens_q", [&args]() -> DLTensor& { return *args.cu_seqlens_q; }, true},
+            Field{"cu_seqlens_kv", [&args]() -> DLTensor& { return *args.cu_seqlens_kv; }, true},
+            KILN_FIELD(out)};
       },
       attention_prefill);
 }
