@@ -75,6 +75,7 @@ class QkRmsnormTrial : public Trial {
         in_place_(std::get<bool>(*request.arguments.call.find("in_place"))) {
     options_.arch = request.arch;
     options_.stream = request.stream;
+    options_.selected = &selection_;
   }
 
   Result<void> upload() {
