@@ -167,6 +167,14 @@ QkRmsnormArgs args_of(const kiln_qk_rmsnorm_args& given, Fields& fields) {
   args.q_eps = or_default(given.q_eps, 1e-6F);
   args.k_eps = or_default(given.k_eps, 1e-6F);
   args.weight_bias = given.weight_bias != 0;
+  args.q_scale = Fields::optional(given.q_scale);
+  if (given.positions || given.cos || given.sin) {
+    args.rope.emplace();
+    args.rope->positions = fields.required("positions", given.positions);
+    args.rope->cos = fields.required("cos", given.cos);
+    args.rope->sin = fields.required("sin", given.sin);
+    args.rope->interleaved = given.interleaved != 0;
+  }
   return args;
 }
 

@@ -8,11 +8,11 @@
 namespace kiln {
 namespace {
 
-constexpr const char* kTypeNames[] = {"bf16", "f16", "f32", "i32", "i64"};
+constexpr const char* kTypeNames[] = {"bf16", "f16", "f32", "i32", "i64", "e4m3", "e5m2"};
 
 std::string describe_type(const DLDataType& type) {
   using enum ElementType;
-  for (const ElementType known : {bf16, f16, f32, i32, i64}) {
+  for (const ElementType known : {bf16, f16, f32, i32, i64, e4m3, e5m2}) {
     const DLDataType dl = dl_type_of(known);
     if (dl.code == type.code && dl.bits == type.bits && type.lanes == 1) {
       return std::string(name_of(known));

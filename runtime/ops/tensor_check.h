@@ -14,12 +14,16 @@
 namespace kiln {
 
 // The element types that ops take, by DLPack code and bits.
-enum class ElementType { bf16, f16, f32, i32, i64 };
+// e4m3 and e5m2: the 8-bit floats of the Open Compute Project, DLPack's kDLFloat8_e4m3fn and
+// kDLFloat8_e5m2.
+enum class ElementType { bf16, f16, f32, i32, i64, e4m3, e5m2 };
 std::string_view name_of(ElementType type);
 // As DLPack says it.
 constexpr DLDataType dl_type_of(ElementType type) {
-  constexpr DLDataType kTypes[] = {
-      {kDLBfloat, 16, 1}, {kDLFloat, 16, 1}, {kDLFloat, 32, 1}, {kDLInt, 32, 1}, {kDLInt, 64, 1}};
+  // The last two by number: not every DLPack header in use names them.
+  constexpr DLDataType kTypes[] = {{kDLBfloat, 16, 1}, {kDLFloat, 16, 1}, {kDLFloat, 32, 1},
+                                   {kDLInt, 32, 1},    {kDLInt, 64, 1},   {10, 8, 1},
+                                   {12, 8, 1}};
   return kTypes[static_cast<int>(type)];
 }
 constexpr std::size_t size_bytes_of(ElementType type) {

@@ -4,10 +4,31 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "runtime/reference/trial_tensor.h"
 
 namespace kiln {
+namespace {
+
+// An 8-bit float from its definition: sign, exponent, mantissa.
+double float8_of(ElementType type, std::uint8_t bits) {
+  const bool wide = type == ElementType::e5m2;
+  const int mantissa_bits = wide ? 2 : 3;
+  const int exponent = (bits & 0x7f) >> mantissa_bits;
+  const int mantissa = bits & ((1 << mantissa_bits) - 1);
+  const double sign = bits & 0x80 ? -1 : 1;
+  if (wide && exponent == 31) {
+    return mantissa ? std::numeric_limits<double>::quiet_NaN()
+                    : sign * std::numeric_limits<double>::infinity();
+  }
+  if (!wide && (bits & 0x7f) == 0x7f) return std::numeric_limits<double>::quiet_NaN();
+  const int bias = wide ? 15 : 7;
+  const int one = exponent > 0 ? 1 << mantissa_bits : 0;
+  return sign * std::ldexp(one + mantissa, std::max(exponent, 1) - bias - mantissa_bits);
+}
+
+}  // namespace
 
 double element_of(ElementType type, const std::byte* bytes, std::int64_t index) {
   const std::size_t size = size_bytes_of(type);
@@ -21,6 +42,9 @@ double element_of(ElementType type, const std::byte* bytes, std::int64_t index) 
     _Float16 value;
     std::memcpy(&value, at, sizeof value);
     return static_cast<double>(value);
+  }
+  if (type == ElementType::e4m3 || type == ElementType::e5m2) {
+    return float8_of(type, std::to_integer<std::uint8_t>(*at));
   }
   std::uint16_t bits;
   std::memcpy(&bits, at, sizeof bits);
@@ -49,7 +73,8 @@ double half_ulp(ElementType type, double value) {
 }
 
 ElementType float_type_of(std::string_view word) {
-  for (const ElementType type : {ElementType::bf16, ElementType::f16}) {
+  for (const ElementType type :
+       {ElementType::bf16, ElementType::f16, ElementType::e4m3, ElementType::e5m2}) {
     if (name_of(type) == word) return type;
   }
   return ElementType::f32;

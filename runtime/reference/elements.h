@@ -12,7 +12,7 @@
 
 namespace kiln {
 
-// Element `index` of the bf16, f16 or f32 elements at `bytes`.
+// Element `index` of the bf16, f16, f32, e4m3 or e5m2 elements at `bytes`.
 double element_of(ElementType type, const std::byte* bytes, std::int64_t index);
 // `count` of them from `first` on.
 std::vector<double> elements_of(ElementType type, const std::byte* bytes, std::int64_t first,
@@ -21,7 +21,7 @@ std::vector<double> elements_of(ElementType type, const std::byte* bytes, std::i
 // Half a unit in the last place of `type` near `value`: what rounding to nearest may cost.
 double half_ulp(ElementType type, double value);
 
-// "bf16", "f16" or "f32", as shapes say it.
+// "bf16", "f16", "f32", "e4m3" or "e5m2", as shapes say it.
 ElementType float_type_of(std::string_view word);
 
 }  // namespace kiln

@@ -4,6 +4,18 @@
 #include <numeric>
 
 namespace kiln {
+namespace {
+
+// One of the two 8-bit floats next to `value`: fine for made-up contents.
+std::byte float8_near(ElementType type, float value) {
+  const auto half = static_cast<_Float16>(type == ElementType::e4m3 ? value / 256 : value);
+  std::uint16_t bits;
+  std::memcpy(&bits, &half, sizeof bits);
+  if (type == ElementType::e5m2) return static_cast<std::byte>(bits >> 8);
+  return static_cast<std::byte>((bits >> 8 & 0x80) | (bits >> 7 & 0x7f));
+}
+
+}  // namespace
 
 Result<TrialTensor> TrialTensor::create(Driver& driver, DLDevice device, ElementType type,
                                         std::vector<std::int64_t> shape) {
@@ -37,6 +49,10 @@ void TrialTensor::fill(const std::function<float()>& number) {
       case ElementType::i64:
         host_as<std::int64_t>()[i] = static_cast<std::int64_t>(value);
         break;
+      case ElementType::e4m3:
+      case ElementType::e5m2:
+        host_[static_cast<std::size_t>(i)] = float8_near(type_, value);
+        break;
       case ElementType::f16: {
         const auto half = static_cast<_Float16>(value);
         std::memcpy(host_as<std::uint16_t>() + i, &half, sizeof half);
@@ -66,23 +82,7 @@ DLTensor TrialTensor::dl() const {
   tensor.data = memory_->data();
   tensor.device = device_;
   tensor.ndim = static_cast<int>(shape_.size());
-  switch (type_) {
-    case ElementType::bf16:
-      tensor.dtype = {kDLBfloat, 16, 1};
-      break;
-    case ElementType::f16:
-      tensor.dtype = {kDLFloat, 16, 1};
-      break;
-    case ElementType::f32:
-      tensor.dtype = {kDLFloat, 32, 1};
-      break;
-    case ElementType::i32:
-      tensor.dtype = {kDLInt, 32, 1};
-      break;
-    case ElementType::i64:
-      tensor.dtype = {kDLInt, 64, 1};
-      break;
-  }
+  tensor.dtype = dl_type_of(type_);
   tensor.shape = const_cast<std::int64_t*>(shape_.data());
   return tensor;
 }

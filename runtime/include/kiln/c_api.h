@@ -219,8 +219,11 @@ KILN_C_API kiln_status kiln_attention_prefill(kiln_runtime* runtime,
 typedef struct kiln_qk_rmsnorm_args {
   size_t size_bytes;
   const DLTensor *q, *k, *q_weight, *k_weight, *q_out, *k_out;
-  float q_eps, k_eps; /* 0: 1e-6 */
-  int weight_bias;    /* 1: weights are stored less one */
+  float q_eps, k_eps;                    /* 0: 1e-6 */
+  int weight_bias;                       /* 1: weights are stored less one */
+  const DLTensor *positions, *cos, *sin; /* all three for a rope, or none */
+  int interleaved;                       /* 0: halves (NeoX) */
+  const DLTensor* q_scale;               /* optional: q_out is then e4m3 */
 } kiln_qk_rmsnorm_args;
 KILN_C_API kiln_status kiln_qk_rmsnorm(kiln_runtime* runtime, const kiln_qk_rmsnorm_args* args,
                                        const kiln_call_options* options);

@@ -60,8 +60,8 @@ struct RouterGemmArgs {
   std::optional<DLTensor> bias;    // bf16, f16 or f32 [N], contiguous
   std::optional<RouterGate> gate;  // N is then at most 1024, and topk at most 32
 
-  // f32, contiguous; with it a call on a GPU shares K out over more of the chip, and a gated call of
-  // up to 16 tokens is one launch instead of two: the same function of `out` either way. Zeros
+  // f32, contiguous; with it a call on a GPU shares K out over more of the chip, and a gated call
+  // of up to 16 tokens is one launch instead of two: the same function of `out` either way. Zeros
   // before its first use; each call leaves its counters zero. Not for two calls that may run at the
   // same time.
   std::optional<DLTensor> workspace;
