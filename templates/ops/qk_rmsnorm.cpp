@@ -54,6 +54,18 @@ Answer can_build_cpu(const Shape& shape, const Arch&) {
   return can_build_any(shape);
 }
 
+// What a call reads of its shape.
+struct NormShape {
+  explicit NormShape(const Shape& shape)
+      : q(shape.integer("Nq")),
+        k(shape.integer("Nk")),
+        rotates(shape.word("rope") != "none"),
+        quantises(shape.integer("q_group") > 0) {}
+
+  std::int64_t q, k;  // elements of a vector
+  bool rotates, quantises;
+};
+
 Answer can_serve_side(const char* name, const QkRmsnormParams::Side& side, int rows) {
   if (side.heads < 0) return Answer::no(fmt::format("{} has {} heads", name, side.heads));
   if (rows == 0 || side.heads == 0) return Answer::yes();  // an empty tensor may have no data
@@ -63,15 +75,15 @@ Answer can_serve_side(const char* name, const QkRmsnormParams::Side& side, int r
   return Answer::yes();
 }
 
-Answer can_serve_common(const Shape& shape, const QkRmsnormParams& p) {
+Answer can_serve_common(const NormShape& shape, const QkRmsnormParams& p) {
   if (p.rows < 0) return Answer::no(fmt::format("rows is {}", p.rows));
   if (Answer q = can_serve_side("q", p.q, p.rows); !q) return q;
   if (Answer k = can_serve_side("k", p.k, p.rows); !k) return k;
   if (p.rows == 0) return Answer::yes();
-  if (shape.word("rope") != "none" && (!p.rope.positions || !p.rope.cos || !p.rope.sin)) {
+  if (shape.rotates && (!p.rope.positions || !p.rope.cos || !p.rope.sin)) {
     return Answer::no("positions, cos or sin is null, and the shape has a rope");
   }
-  if (shape.integer("q_group") > 0 && p.q.heads > 0 && !p.scales.data) {
+  if (shape.quantises && p.q.heads > 0 && !p.scales.data) {
     return Answer::no("q_scale is null, and the shape has a quantised q");
   }
   return Answer::yes();
@@ -84,11 +96,11 @@ std::int64_t gpu_blocks(const QkRmsnormParams& p, const QkRmsnormParams::Side& s
   return (std::int64_t{p.rows} * side.heads + per_block - 1) / per_block;
 }
 
-std::int64_t gpu_blocks(const Shape& shape, const QkRmsnormParams& p) {
-  return gpu_blocks(p, p.q, shape.integer("Nq")) + gpu_blocks(p, p.k, shape.integer("Nk"));
+std::int64_t gpu_blocks(const NormShape& shape, const QkRmsnormParams& p) {
+  return gpu_blocks(p, p.q, shape.q) + gpu_blocks(p, p.k, shape.k);
 }
 
-Answer can_serve_gpu(const Shape& shape, const void* params) {
+Answer can_serve_gpu(const NormShape& shape, const void* params) {
   const QkRmsnormParams& p = params_of(params);
   if (Answer common = can_serve_common(shape, p); !common) return common;
   constexpr std::int64_t kBlocksMax = std::numeric_limits<std::int32_t>::max();
@@ -99,11 +111,11 @@ Answer can_serve_gpu(const Shape& shape, const void* params) {
   return Answer::yes();
 }
 
-Answer can_serve_cpu(const Shape& shape, const void* params) {
+Answer can_serve_cpu(const NormShape& shape, const void* params) {
   return can_serve_common(shape, params_of(params));
 }
 
-LaunchPlan plan_gpu(const Shape& shape, const void* params) {
+LaunchPlan plan_gpu(const NormShape& shape, const void* params) {
   const std::int64_t blocks = gpu_blocks(shape, params_of(params));
   if (blocks == 0) return {};
   LaunchStep step;
@@ -113,10 +125,9 @@ LaunchPlan plan_gpu(const Shape& shape, const void* params) {
   return {step};
 }
 
-LaunchPlan plan_cpu(const Shape& shape, const void* params) {
+LaunchPlan plan_cpu(const NormShape& shape, const void* params) {
   const QkRmsnormParams& p = params_of(params);
-  const std::int64_t row_elements =
-      p.q.heads * shape.integer("Nq") + p.k.heads * shape.integer("Nk");
+  const std::int64_t row_elements = p.q.heads * shape.q + p.k.heads * shape.k;
   if (p.rows == 0 || row_elements == 0) return {};
   const std::int64_t item_rows = qk_rmsnorm_cpu_rows(row_elements);
   LaunchStep step;

@@ -49,13 +49,28 @@ Answer can_build_cpu(const Shape& shape, const Arch&) {
   return can_build_gate(shape);
 }
 
-Answer can_serve_gate(const Shape& shape, const RouterGateParams& gate) {
-  const std::int64_t groups = shape.integer("n_group");
+// What a call reads of its shape.
+struct RouterShape {
+  explicit RouterShape(const Shape& shape)
+      : experts(shape.integer("N")),
+        hidden(shape.integer("K")),
+        groups(shape.integer("n_group")),
+        gated(is_gated(shape)),
+        has_correction(shape.word("correction") != "none"),
+        bias(shape.word("bias")) {}
+
+  std::int64_t experts, hidden, groups;
+  bool gated, has_correction;
+  std::string bias;  // its type
+};
+
+Answer can_serve_gate(const RouterShape& shape, const RouterGateParams& gate) {
+  const std::int64_t groups = shape.groups;
   const std::int64_t kept = groups == 1 ? 1 : gate.topk_group;
   if (kept < 1 || kept > groups) {
     return Answer::no(fmt::format("topk_group is {} of {} groups", kept, groups));
   }
-  const std::int64_t among = shape.integer("N") / groups * kept;
+  const std::int64_t among = shape.experts / groups * kept;
   if (gate.topk < 1 || gate.topk > kRouterGateTopkMax || gate.topk > among) {
     return Answer::no(
         fmt::format("topk is {}; 1 to {} of {} experts", gate.topk, kRouterGateTopkMax, among));
@@ -65,22 +80,22 @@ Answer can_serve_gate(const Shape& shape, const RouterGateParams& gate) {
   }
   if (!gate.weights) return Answer::no("the gate's weights are null");
   if (!gate.ids) return Answer::no("the gate's ids are null");
-  if (!gate.correction && shape.word("correction") != "none") {
+  if (!gate.correction && shape.has_correction) {
     return Answer::no("correction is null, and the shape has one");
   }
   return Answer::yes();
 }
 
-Answer can_serve_common(const Shape& shape, const RouterGemmParams& p) {
+Answer can_serve_common(const RouterShape& shape, const RouterGemmParams& p) {
   if (p.tokens < 0) return Answer::no(fmt::format("tokens is {}", p.tokens));
   if (p.tokens == 0) return Answer::yes();  // empty tensors may have no data
   if (!p.a) return Answer::no("a is null");
   if (!p.w) return Answer::no("w is null");
   if (!p.out) return Answer::no("out is null");
-  if (!p.bias && shape.word("bias") != "none") {
-    return Answer::no(fmt::format("bias is null, and the shape has bias={}", shape.word("bias")));
+  if (!p.bias && shape.bias != "none") {
+    return Answer::no(fmt::format("bias is null, and the shape has bias={}", shape.bias));
   }
-  return is_gated(shape) ? can_serve_gate(shape, p.gate) : Answer::yes();
+  return shape.gated ? can_serve_gate(shape, p.gate) : Answer::yes();
 }
 
 std::int64_t tiles_of(std::int64_t size, std::int64_t tile) {
@@ -122,11 +137,11 @@ GpuLaunch gpu_launch(std::int64_t experts, std::int64_t tokens) {
   return {GpuEntry::many_tokens, tiles_of(many, kRouterGemmManyTilesPerBlock)};
 }
 
-Answer can_serve_gpu(const Shape& shape, const void* params) {
+Answer can_serve_gpu(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (Answer common = can_serve_common(shape, p); !common) return common;
   constexpr std::int64_t kBlocksMax = std::numeric_limits<std::int32_t>::max();
-  const std::int64_t blocks = gpu_launch(shape.integer("N"), p.tokens).blocks;
+  const std::int64_t blocks = gpu_launch(shape.experts, p.tokens).blocks;
   if (blocks > kBlocksMax) {
     return Answer::no(
         fmt::format("{} tokens need {} blocks; a grid has up to {}", p.tokens, blocks, kBlocksMax));
@@ -134,7 +149,7 @@ Answer can_serve_gpu(const Shape& shape, const void* params) {
   return Answer::yes();
 }
 
-Answer can_serve_cpu(const Shape& shape, const void* params) {
+Answer can_serve_cpu(const RouterShape& shape, const void* params) {
   return can_serve_common(shape, params_of(params));
 }
 
@@ -152,7 +167,7 @@ Answer can_build_packs(const Shape& shape, const Arch& arch) {
   return can_build_gpu(shape, arch);
 }
 
-Answer can_serve_few(const Shape& shape, const void* params) {
+Answer can_serve_few(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (p.tokens > kRouterGemmFewTokensMax) {
     return Answer::quick_no("{} tokens; at most {}", p.tokens, kRouterGemmFewTokensMax);
@@ -163,10 +178,10 @@ Answer can_serve_few(const Shape& shape, const void* params) {
 
 // From 5 tokens on a matrix instruction is full enough, where its launch fills the chip: there K is
 // shared out over blocks, which takes a workspace.
-Answer is_best_few(const Shape& shape, const void* params) {
+Answer is_best_few(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
-  if (p.tokens <= 4 || router_gemm_splits(shape.integer("N"), shape.integer("K"), p.tokens,
-                                          p.workspace_floats) == 1) {
+  if (p.tokens <= 4 ||
+      router_gemm_splits(shape.experts, shape.hidden, p.tokens, p.workspace_floats) == 1) {
     return Answer::yes();
   }
   return Answer::quick_no("with {} tokens, matrix instructions over more blocks are faster",
@@ -177,14 +192,14 @@ Answer is_best_few(const Shape& shape, const void* params) {
 enum class FewEntry : std::uint32_t { one, four, eight, gate };
 enum class MatrixEntry : std::uint32_t { few, some, many, gate };
 
-LaunchPlan plan_few(const Shape& shape, const void* params) {
+LaunchPlan plan_few(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (p.tokens == 0) return {};
   const FewEntry entry = p.tokens == 1   ? FewEntry::one
                          : p.tokens <= 4 ? FewEntry::four
                                          : FewEntry::eight;
-  LaunchPlan plan{block_step(static_cast<std::uint32_t>(entry), shape.integer("N"), 128)};
-  if (is_gated(shape) && !router_gemm_fuses_gate(p.tokens, p.workspace_floats)) {
+  LaunchPlan plan{block_step(static_cast<std::uint32_t>(entry), shape.experts, 128)};
+  if (shape.gated && !router_gemm_fuses_gate(p.tokens, p.workspace_floats)) {
     add_gate_step(plan, static_cast<std::uint32_t>(FewEntry::gate), p.tokens);
   }
   return plan;
@@ -208,12 +223,12 @@ RouterGemmTile matrix_tile(std::int64_t tokens) {
                                             : kRouterGemmMatrixMany;
 }
 
-std::int64_t matrix_tiles(const Shape& shape, const RouterGemmParams& p) {
+std::int64_t matrix_tiles(const RouterShape& shape, const RouterGemmParams& p) {
   const RouterGemmTile tile = matrix_tile(p.tokens);
-  return tiles_of(shape.integer("N"), tile.experts) * tiles_of(p.tokens, tile.tokens);
+  return tiles_of(shape.experts, tile.experts) * tiles_of(p.tokens, tile.tokens);
 }
 
-Answer can_serve_matrix(const Shape& shape, const void* params) {
+Answer can_serve_matrix(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (Answer common = can_serve_common(shape, p); !common) return common;
   if (Answer aligned = has_aligned_rows(p); !aligned) return aligned;
@@ -223,7 +238,7 @@ Answer can_serve_matrix(const Shape& shape, const void* params) {
   return Answer::yes();
 }
 
-LaunchPlan plan_matrix(const Shape& shape, const void* params) {
+LaunchPlan plan_matrix(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (p.tokens == 0) return {};
   const MatrixEntry entry = p.tokens <= kRouterGemmMatrixFew.tokens ? MatrixEntry::few
@@ -232,38 +247,38 @@ LaunchPlan plan_matrix(const Shape& shape, const void* params) {
   LaunchStep step = block_step(static_cast<std::uint32_t>(entry), matrix_tiles(shape, p), 256);
   if (entry != MatrixEntry::many) {
     step.dims.grid.y = static_cast<std::uint32_t>(
-        router_gemm_splits(shape.integer("N"), shape.integer("K"), p.tokens, p.workspace_floats));
+        router_gemm_splits(shape.experts, shape.hidden, p.tokens, p.workspace_floats));
   }
   LaunchPlan plan{step};
-  if (is_gated(shape) && !router_gemm_fuses_gate(p.tokens, p.workspace_floats)) {
+  if (shape.gated && !router_gemm_fuses_gate(p.tokens, p.workspace_floats)) {
     add_gate_step(plan, static_cast<std::uint32_t>(MatrixEntry::gate), p.tokens);
   }
   return plan;
 }
 
-LaunchPlan plan_gpu(const Shape& shape, const void* params) {
+LaunchPlan plan_gpu(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (p.tokens == 0) return {};
-  const GpuLaunch launch = gpu_launch(shape.integer("N"), p.tokens);
+  const GpuLaunch launch = gpu_launch(shape.experts, p.tokens);
   LaunchPlan plan{block_step(static_cast<std::uint32_t>(launch.entry), launch.blocks, 128)};
-  if (is_gated(shape)) add_gate_step(plan, static_cast<std::uint32_t>(GpuEntry::gate), p.tokens);
+  if (shape.gated) add_gate_step(plan, static_cast<std::uint32_t>(GpuEntry::gate), p.tokens);
   return plan;
 }
 
 // The entry points of the native CPU.
 enum class CpuEntry : std::uint32_t { few, many, gate };
 
-LaunchPlan plan_cpu(const Shape& shape, const void* params) {
+LaunchPlan plan_cpu(const RouterShape& shape, const void* params) {
   const RouterGemmParams& p = params_of(params);
   if (p.tokens == 0) return {};
   const bool few = p.tokens <= kRouterGemmCpuFew.tokens;
   const RouterGemmTile tile = few ? kRouterGemmCpuFew : kRouterGemmCpuItem;
   LaunchStep step;
   step.entry = static_cast<std::uint32_t>(few ? CpuEntry::few : CpuEntry::many);
-  step.dims.grid.x = static_cast<std::uint32_t>(tiles_of(shape.integer("N"), tile.experts));
+  step.dims.grid.x = static_cast<std::uint32_t>(tiles_of(shape.experts, tile.experts));
   step.dims.grid.y = static_cast<std::uint32_t>(tiles_of(p.tokens, tile.tokens));
   LaunchPlan plan{step};
-  if (!is_gated(shape)) return plan;
+  if (!shape.gated) return plan;
   LaunchStep gate;
   gate.entry = static_cast<std::uint32_t>(CpuEntry::gate);
   gate.dims.grid.x = static_cast<std::uint32_t>(p.tokens);
