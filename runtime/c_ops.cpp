@@ -212,7 +212,30 @@ QkRmsnormArgs args_of(const kiln_qk_rmsnorm_args& given, Fields& fields) {
   args.q_eps = or_default(given.q_eps, 1e-6F);
   args.k_eps = or_default(given.k_eps, 1e-6F);
   args.weight_bias = given.weight_bias != 0;
+  args.q_scale = Fields::optional(given.q_scale);
+  if (given.positions || given.cos || given.sin) {
+    args.rope.emplace();
+    args.rope->positions = fields.required("positions", given.positions);
+    args.rope->cos = fields.required("cos", given.cos);
+    args.rope->sin = fields.required("sin", given.sin);
+    args.rope->interleaved = given.interleaved != 0;
+  }
   return args;
+}
+
+RouterGate gate_of(const kiln_router_gemm_args& given, Fields& fields) {
+  RouterGate gate;
+  if (given.gate == KILN_ROUTER_GATE_SOFTMAX) gate.scores = RouterScores::softmax;
+  gate.ids = fields.required("ids", given.ids);
+  gate.weights = fields.required("weights", given.weights);
+  gate.correction = Fields::optional(given.correction);
+  if (given.n_group != 0) gate.n_group = given.n_group;
+  if (given.topk_group != 0) gate.topk_group = given.topk_group;
+  gate.shared_experts = given.shared_experts;
+  gate.renormalize = given.no_renormalize == 0;
+  gate.scale = or_default(given.scale, 1.0F);
+  gate.shared_weight = or_default(given.shared_weight, 1.0F);
+  return gate;
 }
 
 RouterGemmArgs args_of(const kiln_router_gemm_args& given, Fields& fields) {
@@ -221,6 +244,11 @@ RouterGemmArgs args_of(const kiln_router_gemm_args& given, Fields& fields) {
   args.w = fields.required("w", given.w);
   args.out = fields.required("out", given.out);
   args.bias = Fields::optional(given.bias);
+  args.workspace = Fields::optional(given.workspace);
+  enum class Gate { none, sigmoid, softmax };
+  if (fields.choice("gate", given.gate, Gate::softmax) != Gate::none) {
+    args.gate = gate_of(given, fields);
+  }
   return args;
 }
 
@@ -280,5 +308,16 @@ kiln_status kiln_qk_rmsnorm(kiln_runtime* runtime, const kiln_qk_rmsnorm_args* a
 kiln_status kiln_router_gemm(kiln_runtime* runtime, const kiln_router_gemm_args* args,
                              const kiln_call_options* options) {
   return call(runtime, args, options, "kiln_router_gemm_args", "router_gemm", router_gemm);
+}
+kiln_status kiln_router_gemm_workspace_floats(const kiln_router_gemm_args* args, int64_t* out) {
+  return guard([&]() -> Result<void> {
+    if (!out) return is_null("out");
+    KILN_TRY_ASSIGN(const auto asked, read_struct(args, "kiln_router_gemm_args"));
+    Fields fields("router_gemm");
+    const RouterGemmArgs all = args_of(asked, fields);
+    KILN_TRY(fields.check());
+    KILN_TRY_ASSIGN(*out, router_gemm_workspace_floats(all));
+    return {};
+  });
 }
 }

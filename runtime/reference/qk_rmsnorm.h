@@ -16,4 +16,12 @@ struct RmsnormSettings {
 void rmsnorm(const RmsnormSettings& settings, std::span<const double> x,
              std::span<const double> weight, std::span<double> out);
 
+// Rotates the first 2 * cos.size() elements of `x` by angles of these cosines and sines, in pairs
+// (i, i + half) or, interleaved, (2i, 2i + 1). Thread-safe.
+void rope(bool interleaved, std::span<const double> cos, std::span<const double> sin,
+          std::span<double> x);
+
+// The scale of elements that share one as e4m3: max(|x|, 1e-10) / 448. Thread-safe.
+double e4m3_scale(std::span<const double> x);
+
 }  // namespace kiln::reference

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace kiln::reference {
 
@@ -25,5 +26,29 @@ void router_gemm(const RouterGemmCall& call, std::span<double> out);
 // rows: 4e-7 sqrt(K) |a| |w|. Products of 16-bit numbers are exact in fp32; the roundings of the K
 // additions (6e-8 of the sum so far, which |a| |w| bounds) have random signs.
 double router_gemm_allowed(std::int64_t hidden, double a_norm, double w_norm);
+
+// One token's gate, as kiln/router_gemm.h states it, from the logits that the kernel had.
+struct RouterGateCall {
+  std::span<const double> logits;      // [N]
+  std::span<const double> correction;  // [N], or empty: none
+  bool softmax = false;                // else sigmoid
+  int n_group = 1;
+  int topk_group = 1;
+  int topk = 1;
+  bool renormalize = true;
+  double scale = 1;
+};
+
+struct RouterChoice {
+  std::vector<int> ids;
+  // The smallest difference that decided anything; equal scores, which the index decides, do not
+  // count. Below what fp32 gets wrong of a score, other ids may be as right.
+  double margin = 0;
+};
+// Thread-safe, as the next.
+RouterChoice router_choose(const RouterGateCall& call);
+
+// The weights of these experts.
+std::vector<double> router_weights(const RouterGateCall& call, std::span<const int> ids);
 
 }  // namespace kiln::reference

@@ -45,7 +45,8 @@ struct Problem {
 
   QkRmsnormArgs args() {
     return {q.dl(),     k.dl(), q_weight.dl(), k_weight.dl(), q_out.dl(),
-            k_out.dl(), q_eps,  k_eps,         weight_bias};
+            k_out.dl(), q_eps,  k_eps,         weight_bias,   {},
+            {}};
   }
 };
 
@@ -238,6 +239,114 @@ TEST_F(QkRmsnormTest, EmptyTensorsMayHaveNoData) {
     tensor->byte_offset = 0;
   }
   call(args);
+}
+
+// Each e4m3 number is itself again, and what lies half-way goes to the even one.
+TEST_F(QkRmsnormTest, QuantisesToTheNearestE4m3) {
+  constexpr std::int64_t kSize = 16;
+  Problem problem;
+  problem.q = problem.k = problem.k_out = StridedTensor(bf16, {1, kSize});
+  problem.q_weight = problem.k_weight = StridedTensor(f32, {kSize});
+  problem.q.fill([] { return 1.0F; });
+  problem.k.fill([] { return 1.0F; });
+  problem.q_eps = 0;
+  const float inputs[kSize] = {448, -448, 1,   1.0625F,  1.1875F,  0.015625F,   0.001953125F,
+                               0,   432,  264, -0.0625F, 0.03125F, 0.00097656F, 0.0029296875F,
+                               17,  0.5F};
+  const double wanted[kSize] = {448, -448, 1,       1,       1.25, 0.015625,   0.001953125, 0,
+                                448, 256,  -0.0625, 0.03125, 0,    0.00390625, 16,          0.5};
+  int i = 0;
+  problem.q_weight.fill([&] { return inputs[i++]; });
+  std::uint8_t bytes[kSize + 1] = {};
+  float scale = 0;
+  std::int64_t shape[] = {1, kSize}, ones[] = {1};
+  QkRmsnormArgs args = problem.args();
+  args.q_out = DLTensor{bytes, {kDLCPU, 0}, 2, {kDLUInt, 8, 1}, shape, nullptr, 0};
+  args.q_scale = DLTensor{&scale, {kDLCPU, 0}, 1, {kDLFloat, 32, 1}, ones, nullptr, 0};
+  call(args);
+  EXPECT_EQ(scale, 1);
+  for (std::int64_t n = 0; n < kSize; ++n) {
+    EXPECT_EQ(element_of(e4m3, reinterpret_cast<std::byte*>(bytes), n), wanted[n]) << inputs[n];
+  }
+  EXPECT_EQ(bytes[kSize], 0);
+}
+
+TEST_F(QkRmsnormTest, ReturnsOutputsOfSixArguments) {
+  Problem problem;
+  problem.q = StridedTensor(bf16, {kRows, kQ}, {kQ + 13, 1}, 3);
+  problem.fill();
+  const auto outputs = fused_qk_rmsnorm(llvm().runtime(), problem.q.dl(), problem.q_weight.dl(),
+                                        1e-6F, problem.k.dl(), problem.k_weight.dl(), 1e-5F);
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  problem.k_eps = 1e-5F;
+  call(problem.args());
+  for (const auto& [got, expected] :
+       {std::pair{&outputs->q, &problem.q_out}, {&outputs->k, &problem.k_out}}) {
+    const DLTensor& dl = (*got)->dl_tensor;
+    ASSERT_EQ(dl.ndim, 2);
+    EXPECT_EQ(dl.shape[1], expected->shape()[1]);
+    EXPECT_EQ(dl.strides[0], expected->shape()[1]);
+    const auto* bytes = static_cast<const std::byte*>(dl.data);
+    const auto count = static_cast<std::size_t>(dl.shape[0] * dl.shape[1]) * 2;
+    EXPECT_TRUE(std::equal(bytes, bytes + count, expected->memory().data()));
+  }
+  DLTensor bad = problem.q.dl();
+  bad.dtype = {kDLInt, 32, 1};
+  EXPECT_FALSE(fused_qk_rmsnorm(llvm().runtime(), bad, problem.q_weight.dl(), 1e-6F, problem.k.dl(),
+                                problem.k_weight.dl(), 1e-5F));
+}
+
+TEST_F(QkRmsnormTest, SaysWhatOfARopeOrAScaleDoesNotFit) {
+  struct Case {
+    std::function<void(QkRmsnormArgs&)> spoil;
+    std::string message;
+  };
+  StridedTensor positions(i32, {kRows}), cos(f32, {7, 4}), sin(f32, {7, 4}), scale(f32, {kRows, 1});
+  std::int64_t wide[] = {7, 19}, none[] = {7, 0}, odd[] = {kRows, 5};
+  const std::vector<Case> cases = {
+      {[](auto& args) { args.rope->positions = {}; }, "tensor 'positions' has 0 dimensions, not 1"},
+      {[](auto& args) {
+         args.rope->positions.dtype = {kDLFloat, 32, 1};
+       },
+       "tensor 'positions' holds f32, not one of i32, i64"},
+      {[](auto& args) { args.rope->cos.ndim = 1; }, "tensor 'cos' has 1 dimensions, not 2"},
+      {[](auto& args) {
+         args.rope->sin.dtype = {kDLBfloat, 16, 1};
+       },
+       "tensor 'sin' holds bf16, not f32"},
+      {[&](auto& args) { args.rope->sin.shape = wide; }, "tensor 'sin' has shape [7, 19]"},
+      {[&](auto& args) { args.rope->sin.shape = args.rope->cos.shape = wide; },
+       "tensor 'cos' has 19 columns: it rotates 38 elements; 2 to 37 are there"},
+      {[&](auto& args) { args.rope->sin.shape = args.rope->cos.shape = none; },
+       "tensor 'cos' has 0 columns"},
+      {[](auto& args) {
+         args.rope->cos.device = {kDLCUDA, 0};
+       },
+       "tensor 'cos' is on CUDA device 0"},
+      {[&](auto& args) { args.q_scale = scale.dl(); }, "tensor 'q_out' holds bf16, not e4m3"},
+      {[&](auto& args) {
+         args.q_scale = scale.dl();
+         args.q_scale->shape = odd;
+         args.q_out.dtype = {10, 8, 1};
+       },
+       "tensor 'q_scale' has 5 columns for q's 72 elements"},
+      {[&](auto& args) {
+         args.q_scale = scale.dl();
+         args.q_scale->ndim = 3;
+         args.q_out.dtype = {10, 8, 1};
+       },
+       "tensor 'q_scale' has 3 dimensions; with q's 2 it takes 2 or 1"},
+  };
+  for (const Case& one : cases) {
+    Problem problem;
+    QkRmsnormArgs args = problem.args();
+    args.rope = QkRope{positions.dl(), cos.dl(), sin.dl()};
+    one.spoil(args);
+    const auto done = qk_rmsnorm(llvm().runtime(), args);
+    ASSERT_FALSE(done) << one.message;
+    EXPECT_EQ(done.error().code, ErrorCode::invalid_argument);
+    EXPECT_NE(done.error().message.find(one.message), std::string::npos) << done.error().message;
+  }
 }
 
 TEST_F(QkRmsnormTest, SaysWhichTensorDoesNotFit) {

@@ -44,6 +44,18 @@ class StridedTensor {
     for_each([&](std::int64_t at) { all.push_back(element_of(type_, memory_.data(), at)); });
     return all;
   }
+  // Of a tensor of integers.
+  template <class T>
+  std::vector<T> values_as() const {
+    std::vector<T> all;
+    for_each([&](std::int64_t at) {
+      T value;
+      std::memcpy(&value, memory_.data() + static_cast<std::size_t>(at) * sizeof value,
+                  sizeof value);
+      all.push_back(value);
+    });
+    return all;
+  }
   // Whether everything beside the elements is still 0xff.
   bool rest_is_untouched() const {
     Bytes rest = memory_;
@@ -62,6 +74,8 @@ class StridedTensor {
     tensor.ndim = static_cast<int>(shape_.size());
     tensor.dtype = type_ == ElementType::bf16  ? DLDataType{kDLBfloat, 16, 1}
                    : type_ == ElementType::f16 ? DLDataType{kDLFloat, 16, 1}
+                   : type_ == ElementType::i32 ? DLDataType{kDLInt, 32, 1}
+                   : type_ == ElementType::i64 ? DLDataType{kDLInt, 64, 1}
                                                : DLDataType{kDLFloat, 32, 1};
     tensor.shape = shape_.data();
     tensor.strides = strides_.data();
@@ -87,6 +101,12 @@ class StridedTensor {
     std::byte* to = memory_.data() + static_cast<std::size_t>(at) * size_bytes_of(type_);
     if (type_ == ElementType::f32) {
       std::memcpy(to, &value, sizeof value);
+    } else if (type_ == ElementType::i32) {
+      const auto whole = static_cast<std::int32_t>(value);
+      std::memcpy(to, &whole, sizeof whole);
+    } else if (type_ == ElementType::i64) {
+      const auto whole = static_cast<std::int64_t>(value);
+      std::memcpy(to, &whole, sizeof whole);
     } else if (type_ == ElementType::f16) {
       const auto half = static_cast<_Float16>(value);
       std::memcpy(to, &half, sizeof half);

@@ -93,5 +93,22 @@ TEST(QkRmsnormServe, MoreBlocksThanAGridHasAreRefused) {
   EXPECT_TRUE(cpu().can_serve(shape_with(), &params));
 }
 
+TEST(QkRmsnormBuild, RotationsAndScalesHaveTheirLimits) {
+  const auto why_not = [](std::vector<NameValue> given) {
+    const Op& op = **find_op("qk_rmsnorm");
+    const Shape shape = parse_arguments(op, given)->shape;
+    return op.implementations[0].can_build(shape, *Arch::parse("sm_90a")).reason();
+  };
+  EXPECT_EQ(why_not({{"rope", "neox"}, {"rotary", "512"}}), "");
+  EXPECT_EQ(why_not({{"rope", "neox"}, {"rotary", "514"}}),
+            "rotary=514: a rope takes an even number from 2 to 512, the smaller vector");
+  EXPECT_NE(why_not({{"rope", "neox"}}), "");
+  EXPECT_NE(why_not({{"rotary", "64"}}), "");
+  EXPECT_EQ(why_not({{"q_group", "1536"}}), "");
+  EXPECT_EQ(why_not({{"q_group", "128"}}), "");
+  EXPECT_NE(why_not({{"q_group", "96"}}), "");
+  EXPECT_NE(why_not({{"Nq", "1528"}, {"q_group", "16"}}), "");
+}
+
 }  // namespace
 }  // namespace kiln

@@ -59,7 +59,8 @@ TEST(ModelConfig, LatentAttentionDecodesOverTheSharedLatent) {
             "Hq=16 Hkv=1 D_qk=576 D_vo=512 v_in_k=true kv=bf16 io=bf16 ");
   EXPECT_EQ(shape_of(*needs, "attention_prefill"), "Hq=16 Hkv=16 D_qk=192 D_vo=128 io=bf16 ");
   EXPECT_EQ(shape_of(*needs, "qk_rmsnorm"), "Nq=1536 Nk=512 weights=bf16 io=bf16 ");
-  EXPECT_EQ(shape_of(*needs, "router_gemm"), "N=256 K=7168 io=bf16 ");
+  EXPECT_EQ(shape_of(*needs, "router_gemm"),
+            "N=256 K=7168 gate=sigmoid correction=f32 n_group=8 io=bf16 ");
   EXPECT_EQ(shape_of(*needs, "kda_decode"), "absent");
 }
 
@@ -113,7 +114,7 @@ TEST(ModelConfig, OldAndNewNamesOfAFieldAreOne) {
     return needs ? shape_of(*needs, "router_gemm") : needs.error().message;
   };
   for (const char* name : {"num_experts", "n_routed_experts", "num_local_experts"}) {
-    EXPECT_EQ(experts(name), "N=8 K=128 io=bf16 ") << name;
+    EXPECT_EQ(experts(name), "N=8 K=128 gate=softmax io=bf16 ") << name;
   }
 }
 

@@ -9,7 +9,7 @@ Result<void> add_deepseek(Needs& needs) {
   KILN_TRY_ASSIGN(const std::int64_t layers, needs.config().integer({"num_hidden_layers"}));
   const std::string use = layers_text("MLA", layers, layers);
   KILN_TRY(needs.add_latent_attention(use));
-  KILN_TRY(needs.add_experts());
+  KILN_TRY(needs.add_experts(Needs::Router::corrected));
   needs.add_missing("rmsnorm", "every layer");
   needs.add_missing("rope", use);
   return {};
@@ -31,7 +31,7 @@ Result<void> add_kimi_linear(Needs& needs) {
     KILN_TRY(needs.add_latent_attention(
         layers_text("MLA", static_cast<std::int64_t>(full_layers), layers)));
   }
-  KILN_TRY(needs.add_experts());
+  KILN_TRY(needs.add_experts(Needs::Router::corrected));
   needs.add_missing("short_convolution", use);
   needs.add_missing("gated_rmsnorm", use);
   needs.add_missing("rmsnorm", "every layer, and the latent of MLA");
@@ -56,7 +56,7 @@ Result<void> add_qwen3(Needs& needs) {
   const std::string use = layers_text("attention", layers, layers);
   needs.add_grouped_attention(grouped, use);
   needs.add_head_norms(grouped.head_size, Needs::NormWeight::plain, use);
-  KILN_TRY(needs.add_experts());
+  KILN_TRY(needs.add_experts(Needs::Router::softmax));
   needs.add_missing("rmsnorm", "every layer");
   needs.add_missing("rope", use);
   return {};
@@ -95,7 +95,7 @@ Result<void> add_qwen3_next(Needs& needs) {
     needs.add_missing("rope", full_use);
     needs.add_missing("output_gate", full_use);
   }
-  KILN_TRY(needs.add_experts());
+  KILN_TRY(needs.add_experts(Needs::Router::softmax));
   needs.add_missing("short_convolution", linear_use);
   needs.add_missing("gated_rmsnorm", linear_use);
   needs.add_missing("rmsnorm", "every layer");

@@ -107,14 +107,23 @@ Result<void> Needs::add_latent_attention(const std::string& use) {
   return {};
 }
 
-Result<void> Needs::add_experts() {
+Result<void> Needs::add_experts(Router router) {
   KILN_TRY_ASSIGN(const std::int64_t experts,
                   config_.integer_or({"n_routed_experts", "num_experts", "num_local_experts"}, 0));
   if (experts == 0) return {};
   KILN_TRY_ASSIGN(const std::int64_t hidden, config_.integer({"hidden_size"}));
   const std::string use = fmt::format("MoE layers, {} experts", experts);
-  add("router_gemm", {{"N", text(experts)}, {"K", text(hidden)}}, use);
-  add_missing("gate_top_k", use);
+  std::vector<NameValue> shape = {{"N", text(experts)}, {"K", text(hidden)}};
+  if (router == Router::corrected) {
+    KILN_TRY_ASSIGN(const std::string scores,
+                    config_.word_or({"scoring_func", "moe_router_activation_func"}, "sigmoid"));
+    KILN_TRY_ASSIGN(const std::int64_t groups,
+                    config_.integer_or({"n_group", "num_expert_group"}, 1));
+    shape.insert(shape.end(), {{"gate", scores}, {"correction", "f32"}, {"n_group", text(groups)}});
+  } else {
+    shape.push_back({"gate", "softmax"});
+  }
+  add("router_gemm", std::move(shape), use);
   add_missing("expert_gemm", use);
   return {};
 }

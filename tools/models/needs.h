@@ -56,9 +56,11 @@ class Needs {
   // norms of both latents where queries have one too.
   Result<void> add_latent_attention(const std::string& use);
 
-  // The router of a mixture of experts, which is not split over ranks, and what follows it. Nothing
-  // for a model without experts.
-  Result<void> add_experts();
+  // The router of a mixture of experts with its gate, which are not split over ranks, and what
+  // follows them. Nothing for a model without experts. Routers with a correction (DeepSeek's) may
+  // choose among groups, and their configs name the scores.
+  enum class Router { softmax, corrected };
+  Result<void> add_experts(Router router);
 
   // What Kiln has no op for, under the name that it would have.
   void add_missing(const char* op, const std::string& use) { needs_.push_back({op, {}, use}); }

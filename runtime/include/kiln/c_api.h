@@ -268,19 +268,40 @@ KILN_C_API kiln_status kiln_attention_prefill(kiln_runtime* runtime,
 typedef struct kiln_qk_rmsnorm_args {
   size_t size_bytes;
   const DLTensor *q, *k, *q_weight, *k_weight, *q_out, *k_out;
-  float q_eps, k_eps; /* 0: 1e-6 */
-  int weight_bias;    /* 1: weights are stored less one */
+  float q_eps, k_eps;                    /* 0: 1e-6 */
+  int weight_bias;                       /* 1: weights are stored less one */
+  const DLTensor *positions, *cos, *sin; /* all three for a rope, or none */
+  int interleaved;                       /* 0: halves (NeoX) */
+  const DLTensor* q_scale;               /* optional: q_out is then e4m3 */
 } kiln_qk_rmsnorm_args;
 KILN_C_API kiln_status kiln_qk_rmsnorm(kiln_runtime* runtime, const kiln_qk_rmsnorm_args* args,
                                        const kiln_call_options* options);
 
+typedef enum kiln_router_gate {
+  KILN_ROUTER_GATE_NONE = 0,
+  KILN_ROUTER_GATE_SIGMOID = 1,
+  KILN_ROUTER_GATE_SOFTMAX = 2
+} kiln_router_gate;
+
 typedef struct kiln_router_gemm_args {
   size_t size_bytes;
   const DLTensor *a, *w, *out;
-  const DLTensor* bias; /* optional */
+  const DLTensor* bias;          /* optional */
+  int32_t gate;                  /* kiln_router_gate; all below but workspace is the gate's */
+  const DLTensor *ids, *weights; /* by a gate alone */
+  const DLTensor* correction;    /* optional */
+  int32_t n_group, topk_group;   /* 0: 1 */
+  int32_t shared_experts;
+  int no_renormalize;        /* 0: weights are divided by their sum */
+  float scale;               /* 0: 1 */
+  float shared_weight;       /* 0: 1 */
+  const DLTensor* workspace; /* optional */
 } kiln_router_gemm_args;
 KILN_C_API kiln_status kiln_router_gemm(kiln_runtime* runtime, const kiln_router_gemm_args* args,
                                         const kiln_call_options* options);
+/* The floats of the workspace that serves these arguments best. */
+KILN_C_API kiln_status kiln_router_gemm_workspace_floats(const kiln_router_gemm_args* args,
+                                                         int64_t* out);
 
 /* ---- Kernels of the caller's own: the same cache, checks and diagnosis ---- */
 

@@ -9,6 +9,10 @@ namespace kiln {
 // microseconds that it takes to wake another one.
 constexpr long long kQkRmsnormElementsPerItem = 16384;
 
+// From so many bytes of outputs on they are written past the caches: their reader would not find
+// much of them there. Smaller ones it does.
+constexpr long long kQkRmsnormStreamBytes = 8LL << 20;
+
 // `row_elements`: of q and k together.
 constexpr long long qk_rmsnorm_cpu_rows(long long row_elements) {
   const long long rows = kQkRmsnormElementsPerItem / row_elements;

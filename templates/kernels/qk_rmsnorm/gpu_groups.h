@@ -14,6 +14,8 @@ namespace kiln {
 constexpr int kQkRmsnormThreads = 256;     // of a block
 constexpr int kQkRmsnormPackElements = 8;  // 16 bytes: what a thread moves at once
 constexpr int kQkRmsnormSizeMax = 8192;    // elements: at most four packs per thread
+constexpr int kQkRmsnormGroupMin = 16;   // elements that share a scale, unless a whole vector does
+constexpr int kQkRmsnormGroupMax = 256;  // a pack in each lane of a warp
 
 // Threads that norm one vector of n elements: a pack each as long as the block suffices. A power
 // of two, so that groups do not straddle warps unless they fill them.

@@ -14,6 +14,7 @@
 #include "kiln/storage_type.h"
 #include "kiln/thread.h"
 #include "kiln/warp.h"
+#include "router_gemm/gate_kernel.h"
 #include "router_gemm/params.h"
 #include "router_gemm/tiles.h"
 

@@ -4,10 +4,26 @@
 // object.
 //
 // out[m, n] = sum over k of a[m, k] w[n, k], plus bias[n] where the shape has one; the shape fixes
-// N, K and the types.
+// N, K and the types, the form of the scores and the number of groups.
 #pragma once
 
 namespace kiln {
+
+// What a gate makes of the logits. A row of ids and weights is `topk` chosen experts, the best
+// first, and then the shared ones.
+struct RouterGateParams {
+  const void* correction;        // correction type [N], dense; unused where the shape has none
+  float* weights;                // [M, topk + shared_experts]
+  long long weights_row_stride;  // elements
+  int* ids;                      // [M, topk + shared_experts]
+  long long ids_row_stride;      // elements
+  int topk;
+  int topk_group;  // groups kept; unused where there is one group
+  int shared_experts;
+  int renormalize;
+  float scale;
+  float shared_weight;
+};
 
 struct RouterGemmParams {
   const void* a;             // io type [M, K]; [m, k] at m * a_row_stride + k
@@ -17,8 +33,11 @@ struct RouterGemmParams {
   const void* bias;          // bias type [N], dense; unused where the shape has none
   void* out;                 // out type [M, N]; [m, n] at m * out_row_stride + n
   long long out_row_stride;  // elements
-  int tokens;                // M
+  float* workspace;          // begins with counters, zero between calls; null: none
+  long long workspace_floats;
+  RouterGateParams gate;  // unused where the shape has gate=none
+  int tokens;             // M
 };
-static_assert(sizeof(RouterGemmParams) == 8 * 8, "host and kernels agree on this layout");
+static_assert(sizeof(RouterGemmParams) == 8 * 18, "host and kernels agree on this layout");
 
 }  // namespace kiln

@@ -51,12 +51,17 @@ static void run_an_op(kiln_runtime* runtime) {
   DLTensor ta = tensor(a, kDLBfloat, 16, 2, 2, 256, 0);
   DLTensor tw = tensor(w, kDLBfloat, 16, 2, 64, 256, 0);
   DLTensor tout = tensor(out, kDLFloat, 32, 2, 2, 64, 0);
-  kiln_router_gemm_args args = {sizeof args, &ta, &tw, &tout, NULL};
+  kiln_router_gemm_args args;
   kiln_pair shape[] = {{"N", "64"}, {"K", "256"}};
   kiln_request request = {sizeof request, "router_gemm", shape, 2, {kDLCPU, 0}, NULL};
   kiln_prefetch* prefetch = NULL;
   uint64_t before[32], after[32];
   int answer = -1;
+  memset(&args, 0, sizeof args);
+  args.size_bytes = sizeof args;
+  args.a = &ta;
+  args.w = &tw;
+  args.out = &tout;
   for (int i = 0; i < 2 * 256; ++i) a[i] = 0x3f80;
   for (int i = 0; i < 64 * 256; ++i) w[i] = 0x3f80;
 
@@ -76,6 +81,42 @@ static void run_an_op(kiln_runtime* runtime) {
   CHECK(kiln_load(runtime, &request) == KILN_OK);
   args.out = NULL;
   SAYS(kiln_router_gemm(runtime, &args, NULL), KILN_INVALID_ARGUMENT, "'out' is null");
+}
+
+/* All logits are equal, so each token gets the first experts, in equal parts. */
+static int32_t ids[2 * 4];
+static float weights[2 * 4];
+
+static void run_a_gate(kiln_runtime* runtime) {
+  DLTensor ta = tensor(a, kDLBfloat, 16, 2, 2, 256, 0);
+  DLTensor tw = tensor(w, kDLBfloat, 16, 2, 64, 256, 0);
+  DLTensor tout = tensor(out, kDLFloat, 32, 2, 2, 64, 0);
+  DLTensor tids = tensor(ids, kDLInt, 32, 2, 2, 4, 0);
+  DLTensor tweights = tensor(weights, kDLFloat, 32, 2, 2, 4, 0);
+  kiln_router_gemm_args args;
+  int64_t floats = 0;
+  memset(&args, 0, sizeof args);
+  args.size_bytes = sizeof args;
+  args.a = &ta;
+  args.w = &tw;
+  args.out = &tout;
+  args.gate = KILN_ROUTER_GATE_SOFTMAX;
+  args.ids = &tids;
+  args.weights = &tweights;
+  args.shared_experts = 1;
+  args.scale = 3.0F;
+  CHECK(kiln_router_gemm_workspace_floats(&args, &floats) == KILN_OK && floats > 0);
+  CHECK(kiln_router_gemm(runtime, &args, NULL) == KILN_OK);
+  for (int i = 0; i < 8; ++i) {
+    CHECK(ids[i] == (i % 4 == 3 ? 64 : i % 4));
+    CHECK(weights[i] > 0.9999F && weights[i] < 1.0001F);
+  }
+  args.gate = 3;
+  SAYS(kiln_router_gemm(runtime, &args, NULL), KILN_INVALID_ARGUMENT, "gate is 3; it takes 0 to 2");
+  args.gate = KILN_ROUTER_GATE_SIGMOID;
+  args.ids = NULL;
+  SAYS(kiln_router_gemm(runtime, &args, NULL), KILN_INVALID_ARGUMENT, "'ids' is null");
+  SAYS(kiln_router_gemm_workspace_floats(&args, NULL), KILN_INVALID_ARGUMENT, "out is null");
 }
 
 /* One token: the state was 0, nothing decays, k = q = e0, beta = 1, v and scale are 1. */
@@ -174,7 +215,7 @@ static void refuse_bad_input(kiln_runtime* runtime) {
   kiln_runtime_options options = {sizeof options, &pair, 1, NULL, NULL};
   kiln_request request = {sizeof request, "router_gemm", NULL, 0, {kDLCPU, 0}, NULL};
   kiln_template description = {sizeof description, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, 0};
-  kiln_router_gemm_args gemm = {sizeof gemm + 8, NULL, NULL, NULL, NULL};
+  kiln_router_gemm_args gemm;
   kiln_attention_decode_args decode;
   kiln_runtime* made = NULL;
   kiln_prefetch* prefetch = NULL;
@@ -184,6 +225,8 @@ static void refuse_bad_input(kiln_runtime* runtime) {
   int64_t floats = 0;
   const kiln_status bad = KILN_INVALID_ARGUMENT;
   memset(&decode, 0, sizeof decode);
+  memset(&gemm, 0, sizeof gemm);
+  gemm.size_bytes = sizeof gemm + 8;
   SAYS(kiln_runtime_create(NULL, NULL), bad, "out is null");
   SAYS(kiln_runtime_create(&options, &made), bad, "KILN_CACHE_POLICY='sometimes'");
   options.settings = &unknown;
@@ -262,6 +305,7 @@ int main(int argc, char** argv) {
   }
   events = 0;
   run_an_op(runtime);
+  run_a_gate(runtime);
   run_kda_decode(runtime);
   run_a_template(runtime);
   kiln_runtime_destroy(runtime);

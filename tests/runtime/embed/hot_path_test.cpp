@@ -107,6 +107,60 @@ TEST_F(HotPathTest, EveryImplementationOfKdaDecodeIsReachedWithoutAllocations) {
   }
 }
 
+// Into a graph, with a gate, in one launch and in two.
+TEST_F(HotPathTest, EveryImplementationOfAGatedRouterIsCapturedWithoutAllocations) {
+  const Op& op = **find_op("router_gemm");
+  stub_.store_kernels(op,
+                      take(parse_arguments(op, std::vector<NameValue>{{"gate", "softmax"}})).shape);
+  const auto sample = [&](std::int64_t tokens) {
+    RouterGemmArgs args = sample_router_gemm(tensors_, tokens);
+    args.gate.emplace();
+    args.gate->scores = RouterScores::softmax;
+    args.gate->ids = tensors_.i32({tokens, 8});
+    args.gate->weights = tensors_.f32({tokens, 8});
+    return args;
+  };
+  RouterGemmArgs misaligned = sample(4), one_launch = sample(4);
+  misaligned.a.byte_offset = 2;
+  one_launch.workspace = tensors_.f32({1024});
+  const struct {
+    RouterGemmArgs args;
+    const char* implementation;
+    std::uint64_t launches;
+  } cases[] = {{sample(4), "router_gemm/few_tokens", 2},
+               {one_launch, "router_gemm/few_tokens", 1},
+               {sample(64), "router_gemm/matrix_tiles", 2},
+               {misaligned, "router_gemm/dot_tiles", 2}};
+  stub_.capture(true);
+  const auto missed = router_gemm(*stub_, cases[0].args, {});
+  ASSERT_FALSE(missed);
+  EXPECT_NE(missed.error().message.find("captured"), std::string::npos) << missed.error().message;
+  for (const auto& [args, implementation, launches] : cases) {
+    Selection selected;
+    CallOptions options;
+    options.selected = &selected;
+    stub_.capture(false);
+    const auto first = router_gemm(*stub_, args, options);
+    ASSERT_TRUE(first) << first.error().message;
+    EXPECT_EQ(selected.implementation->name, implementation);
+    stub_.capture(true);
+    const std::uint64_t launched = stub_.launches();
+    const std::uint64_t before = allocations;
+    for (int i = 0; i < 100; ++i) {
+      if (!router_gemm(*stub_, args, {})) ADD_FAILURE();
+    }
+    EXPECT_EQ(allocations, before) << implementation;
+    EXPECT_EQ(stub_.launches(), launched + 100 * launches) << implementation;
+  }
+  const QkRmsnormArgs norm = sample_qk_rmsnorm(tensors_, 4);
+  const auto allocating =
+      fused_qk_rmsnorm(*stub_, norm.q, norm.q_weight, 1e-6F, norm.k, norm.k_weight, 1e-6F);
+  stub_.capture(false);
+  ASSERT_FALSE(allocating);
+  EXPECT_NE(allocating.error().message.find("captured"), std::string::npos)
+      << allocating.error().message;
+}
+
 TEST_F(HotPathTest, ACallThatNamesItsArchAllocatesNothing) {
   CallOptions options;
   options.arch = *Arch::parse("sm_90a");

@@ -33,9 +33,9 @@ struct Sizes {
   Values real;
 };
 
-// What makes an op small; and what makes calls of its usual shape, a real model's, short enough for
-// a test and still long enough to leave the small paths. Where an op is not named here, its integer
-// call arguments are made small.
+// What makes an op, or one of its implementations, small; and what makes calls of its usual shape,
+// a real model's, short enough for a test and still long enough to leave the small paths. Where an
+// op is not named here, its integer call arguments are made small.
 const std::map<std::string, Sizes> kSizes = {
     {"kda_decode",
      {{{"H", "2"}, {"HV", "4"}, {"batch", "3"}, {"pool", "4"}}, {{"batch", "5"}, {"pool", "9"}}}},
@@ -49,11 +49,14 @@ const std::map<std::string, Sizes> kSizes = {
      {{{"Hq", "2"}, {"Hkv", "1"}, {"q_len", "9"}, {"kv_len", "150"}},
       {{"batch", "1"}, {"q_len", "70"}, {"kv_len", "130"}}}},
     {"router_gemm", {{{"N", "32"}, {"K", "256"}, {"M", "3"}}, {{"M", "33"}}}},
+    {"router_gemm/few_tokens", {{{"N", "32"}, {"K", "256"}, {"M", "3"}}, {{"M", "7"}}}},
     {"qk_rmsnorm", {{{"M", "3"}}, {{"M", "130"}}}},
 };
 
-Values values_for(const Op& op, Size size) {
-  if (const auto found = kSizes.find(op.name); found != kSizes.end()) {
+Values values_for(const Op& op, const Implementation& implementation, Size size) {
+  for (const std::string& name : {implementation.name, op.name}) {
+    const auto found = kSizes.find(name);
+    if (found == kSizes.end()) continue;
     return size == Size::small ? found->second.small : found->second.real;
   }
   Values values;
@@ -110,7 +113,8 @@ TEST_P(SimtOpsTest, IsWithinItsBoundsInAnyOrderOfThreads) {
   for (Compiler* compiler : runtime->compilers().chain(arch)) {
     if (const auto found = compiler->toolchain(); !found) GTEST_SKIP() << found.error().message;
   }
-  const auto arguments = parse_arguments(*one.op, values_for(*one.op, one.size));
+  const auto arguments =
+      parse_arguments(*one.op, values_for(*one.op, *one.implementation, one.size));
   ASSERT_TRUE(arguments) << arguments.error().message;
   const auto trial = make_trial(*runtime, *one.op, *arguments, arch, 1);
   ASSERT_TRUE(trial) << trial.error().message;
