@@ -69,7 +69,7 @@ LaunchPlan plan_small(const KdaShape& shape, const void* params) {
   if (states == 0) return {};
   const int rows_min = kda_block_rows(shape.vk, shape.k, shape.v, shape.state_bytes);
   std::int64_t slices = 1;
-  while (states * slices < kBlocksWanted && shape.v / (slices * 2) >= rows_min) slices *= 2;
+  while (states * slices < kBlocksWanted && rows_min * slices * 2 <= shape.v) slices *= 2;
   return {gpu_step(states, slices)};
 }
 
