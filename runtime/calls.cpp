@@ -56,7 +56,8 @@ Result<Calls::CallPointer> Calls::resolve(const CallKey& key) {
   for (const Implementation& implementation : call->op.implementations) {
     if (!runtime_.is_allowed(call->op, implementation)) continue;
     if (!can_build(implementation, call->shape, call->arch)) continue;
-    call->candidates.emplace_back(&implementation, call->shape);
+    const CallCandidate* better = call->candidates.empty() ? nullptr : &call->candidates.back();
+    call->candidates.emplace_back(&implementation, call->shape, better);
   }
   return call;
 }
@@ -108,10 +109,13 @@ Selection Calls::selection_of(const ResolvedCall& call, const CallCandidate& ser
 
 Result<CallCandidate*> Calls::choose(ResolvedCall& call, const void* params, Stream stream,
                                      Choice choice, Broken& broken) {
+  std::optional<bool> can_better;  // what the next better candidate said, if it was asked
   for (CallCandidate& candidate : call.candidates) {
+    if (!candidate.serves_as_better) can_better.reset();
     const bool is_loaded = candidate.kernel.load(std::memory_order_acquire) != nullptr;
     if (!is_loaded && candidate.passed_over.load(std::memory_order_relaxed)) continue;
-    if (!candidate.can_serve(params)) continue;
+    if (!can_better) can_better = static_cast<bool>(candidate.can_serve(params));
+    if (!*can_better) continue;
     if (choice == Choice::best && candidate.is_best && call.candidates.size() > 1 &&
         !candidate.is_best(params)) {
       continue;

@@ -46,13 +46,15 @@ namespace kiln {
 
 // An implementation that can be built for the call's shape and arch.
 struct CallCandidate {
-  CallCandidate(const Implementation* which, const Shape& shape)
+  CallCandidate(const Implementation* which, const Shape& shape, const CallCandidate* better)
       : implementation(which),
+        serves_as_better(better && better->implementation->can_serve == which->can_serve),
         can_serve(which->can_serve.bind(shape)),
         is_best(which->is_best.bind(shape)),
         plan(which->plan.bind(shape)) {}
 
   const Implementation* const implementation;
+  const bool serves_as_better;  // what the next better one can serve, and nothing else
   const ShapeFunction<Answer>::Bound can_serve;
   const ShapeFunction<Answer>::Bound is_best;  // empty: always
   const ShapeFunction<LaunchPlan>::Bound plan;

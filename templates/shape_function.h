@@ -27,6 +27,9 @@ class ShapeFunction {
   }
 
   explicit operator bool() const { return function_ != nullptr; }
+  friend bool operator==(const ShapeFunction& a, const ShapeFunction& b) {
+    return a.function_ == b.function_ && a.bind_ == b.bind_;
+  }
   // Empty when this is.
   Bound bind(const Shape& shape) const { return function_ ? bind_(function_, shape) : Bound(); }
   // Decodes the shape for this one call.

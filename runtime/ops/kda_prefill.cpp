@@ -91,8 +91,8 @@ Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args, const Cal
   } else {
     KILN_TRY(check.check_rank("q", args.q, 4));
   }
-  KILN_TRY_ASSIGN(const KdaSizes sizes, check_kda(check, "kda_prefill", tensors, kind,
-                                                  std::numeric_limits<std::int64_t>::max()));
+  KILN_TRY_ASSIGN(const KdaSizes& sizes, check_kda(check, "kda_prefill", tensors, kind,
+                                                   std::numeric_limits<std::int64_t>::max()));
   KILN_TRY(check_prefix(check, args, sizes));
   static const Op* const op = *find_op("kda_prefill");
   const KdaPrefillParams params = params_of(args, tensors, sizes);

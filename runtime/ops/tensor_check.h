@@ -19,11 +19,11 @@ namespace kiln {
 enum class ElementType { bf16, f16, f32, i32, i64, e4m3, e5m2, u8 };
 std::string_view name_of(ElementType type);
 // As DLPack says it.
+inline constexpr DLDataType kDlTypes[] = {{kDLBfloat, 16, 1}, {kDLFloat, 16, 1}, {kDLFloat, 32, 1},
+                                          {kDLInt, 32, 1},    {kDLInt, 64, 1},   {10, 8, 1},
+                                          {12, 8, 1},         {kDLUInt, 8, 1}};
 constexpr DLDataType dl_type_of(ElementType type) {
-  constexpr DLDataType kTypes[] = {{kDLBfloat, 16, 1}, {kDLFloat, 16, 1}, {kDLFloat, 32, 1},
-                                   {kDLInt, 32, 1},    {kDLInt, 64, 1},   {10, 8, 1},
-                                   {12, 8, 1},         {kDLUInt, 8, 1}};
-  return kTypes[static_cast<int>(type)];
+  return kDlTypes[static_cast<int>(type)];
 }
 constexpr std::size_t size_bytes_of(ElementType type) {
   return dl_type_of(type).bits / 8U;
@@ -67,13 +67,13 @@ class TensorCheck {
   // Errors: invalid_argument.
   Result<void> check(std::string_view name, const DLTensor& tensor, ElementType type,
                      std::initializer_list<Extent> extents, Inner inner = Inner::dense) {
-    if (is_plain(tensor, type, extents)) return {};
+    if (is_plain(name, tensor, type, extents)) return {};
     return look_closely(name, tensor, type, extents, inner);
   }
   // The same for a tensor whose elements must lie densely, in row-major order.
   Result<void> check_dense(std::string_view name, const DLTensor& tensor, ElementType type,
                            std::initializer_list<Extent> extents) {
-    if (is_plain(tensor, type, extents) && is_plainly_dense(tensor)) return {};
+    if (is_plain(name, tensor, type, extents) && is_plainly_dense(tensor)) return {};
     return look_closely_dense(name, tensor, type, extents);
   }
   // Only the number of dimensions: to read extents from a tensor before checking the rest.
@@ -95,12 +95,20 @@ class TensorCheck {
  private:
   // Whether nothing about `tensor` needs a closer look: what nearly every call's tensors are, told
   // in a few nanoseconds. A no decides nothing.
-  bool is_plain(const DLTensor& tensor, ElementType type,
-                std::initializer_list<Extent> extents) const {
-    if (!holds(tensor, type) || tensor.device.device_type != device_.device_type ||
-        tensor.device.device_id != device_.device_id || first_.empty()) {
-      return false;
+  bool is_plain(std::string_view name, const DLTensor& tensor, ElementType type,
+                std::initializer_list<Extent> extents) {
+    if (!looks_plain(tensor, type, extents)) return false;
+    if (first_.empty()) {
+      device_ = tensor.device;
+      first_ = name;
+      return true;
     }
+    return tensor.device.device_type == device_.device_type &&
+           tensor.device.device_id == device_.device_id;
+  }
+  static bool looks_plain(const DLTensor& tensor, ElementType type,
+                          std::initializer_list<Extent> extents) {
+    if (!holds(tensor, type)) return false;
     const auto rank = static_cast<int>(extents.size());
     if (tensor.ndim != rank || rank == 0 || !tensor.shape || !tensor.data) return false;
     const Extent* const wanted = extents.begin();

@@ -15,14 +15,13 @@ int bytes_of(const std::string& type) {
   return type == "f32" ? 4 : 2;
 }
 
-// Whether all heads of all tokens begin at a multiple of `bytes`.
-bool rows_aligned(const KdaHeads& heads, int element_bytes, std::uintptr_t bytes) {
-  const auto multiple = [&](long long stride) {
-    return stride * element_bytes % static_cast<long long>(bytes) == 0;
-  };
-  return reinterpret_cast<std::uintptr_t>(heads.data) % bytes == 0 &&
-         multiple(heads.sequence_stride) && multiple(heads.token_stride) &&
-         multiple(heads.head_stride);
+// Whether all heads of all tokens begin at a multiple of `bytes`, a power of two: no division,
+// which would take longer than all the rest.
+bool rows_aligned(const KdaHeads& heads, int element_bytes, std::uint64_t bytes) {
+  const auto strides =
+      static_cast<std::uint64_t>(heads.sequence_stride | heads.token_stride | heads.head_stride);
+  const std::uint64_t offsets = strides * static_cast<unsigned>(element_bytes);
+  return ((reinterpret_cast<std::uintptr_t>(heads.data) | offsets) & (bytes - 1)) == 0;
 }
 
 }  // namespace
@@ -118,7 +117,7 @@ Answer is_aligned_kda(const KdaShape& shape, const KdaParams& p) {
     return Answer::quick_no("a row of the state is not 16-byte aligned (at {:#x})",
                             address(p.state.data));
   }
-  if (p.state.slot_stride % vector != 0 || p.state.head_stride % vector != 0) {
+  if (((p.state.slot_stride | p.state.head_stride) & (vector - 1)) != 0) {
     return Answer::quick_no(
         "a row of the state is not 16-byte aligned (slot stride {}, head stride {} elements)",
         p.state.slot_stride, p.state.head_stride);
