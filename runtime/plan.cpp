@@ -22,7 +22,7 @@ constexpr std::size_t kShownChars = 40;
 std::string shown(std::string_view line) {
   std::string text(line.substr(0, kShownChars));
   for (char& letter : text) {
-    if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = '?';
+    if (letter < 0x20 || letter >= 0x7f) letter = '?';
   }
   return text + (line.size() > kShownChars ? "..." : "");
 }

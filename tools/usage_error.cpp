@@ -64,7 +64,7 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error,
                            did_you_mean(rest[0], names), fmt::join(names, ", ")));
   }
   std::string text = error.what();
-  if (error.get_name() == "ExtrasError") {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error)) {
     const auto strays = app.remaining(/*recurse=*/true);
     if (!strays.empty()) {
       text = fmt::format("'{}' is not known here{}", strays[0], option_hint(command, strays[0]));

@@ -8,6 +8,9 @@ FNR == 1 { in_block = 0 }
 }
 /^```/ && in_block { in_block = 0; text = text "}\n"; next }
 !in_block { next }
+# What stands in a raw string is no code of the block's.
+/R"\(/ { raw = 1 }
+raw { text = text $0 "\n"; if (/\)"/) raw = 0; next }
 /^#include/ {
   if (!($0 in seen)) { seen[$0] = 1; includes = includes $0 "\n" }
   text = text "\n"

@@ -12,6 +12,7 @@
 #include "tools/artifact_comparison.h"
 #include "tools/command.h"
 #include "tools/line_printer.h"
+#include "tools/page.h"
 #include "tools/stored_request.h"
 
 namespace kiln::cli {
@@ -154,7 +155,7 @@ ExitCode report(Session& session, const std::vector<Finding>& findings, std::uin
   bool bad = false;
   for (const Finding& finding : findings) {
     const bool same = finding.comparison && finding.comparison->verdict == Verdict::identical;
-    if (!same && !session.json) fmt::print("{}\n", text_of(finding));
+    if (!same && !session.json) fmt::print("{}\n", folded(text_of(finding), 0));
     bad = bad || finding.failed ||
           (finding.comparison && finding.comparison->verdict == Verdict::different);
     listed.push_back(to_json(finding));

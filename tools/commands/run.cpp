@@ -75,10 +75,13 @@ ExitCode report_errors(const std::vector<OutputError>& errors, Json& result, boo
   for (const OutputError& error : errors) {
     passed = passed && error.passed();
     if (print) {
-      fmt::print("{:<15} {}: largest error {:.3g}, {:.2f} of what is allowed ({})\n", error.name,
+      constexpr std::size_t kTextColumn = 22;
+      const std::string text = fmt::format("largest error {:.3g}, {:.2f} of what is allowed ({})",
+                                           error.abs_max, error.bound_ratio, error.allowed);
+      fmt::print("{:<15} {}: {}\n", error.name,
                  error.passed() ? painted(Colour::green, "right", stdout)
                                 : painted(Colour::red, "WRONG", stdout),
-                 error.abs_max, error.bound_ratio, error.allowed);
+                 folded(text, kTextColumn + 1));
     }
     result["outputs"].push_back({{"name", error.name},
                                  {"passed", error.passed()},

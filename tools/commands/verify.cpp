@@ -9,6 +9,7 @@
 #include "tools/command.h"
 #include "tools/entry_check.h"
 #include "tools/line_printer.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
@@ -62,8 +63,10 @@ Json to_json(const ExaminedEntry& stored, const Answer& verdict) {
 
 std::string text_of(const Json& one) {
   const auto value = [&](const char* name) { return one[name].get<std::string>(); };
-  return fmt::format("{:<4}  {}  {}{}{}", value("verdict"), value("key").substr(0, 12),
-                     value("label"), value("reason").empty() ? "" : ": ", value("reason"));
+  constexpr std::size_t kLabelColumn = 20;
+  const std::string reason = value("reason").empty() ? "" : ": " + value("reason");
+  return fmt::format("{:<4}  {}  {}", value("verdict"), value("key").substr(0, 12),
+                     folded(value("label") + reason, kLabelColumn));
 }
 
 // Lists what is bad, or all under --each, and removes what is bad under --quarantine.
