@@ -296,12 +296,10 @@ int main(int argc, char** argv) {
   if (argc == 4 && has("--first-hit")) return first_hit(argv[2], std::atoi(argv[3]));
   if (argc == 3 && has("--cold")) return cold(argv[2]);
   const bench::Format format = bench::format_of(argc, argv);
-  const bool all = !has("memory") && !has("disk") && !has("first") && !has("cold");
+  const bool all = !has("memory") && !has("disk") && !has("put") && !has("first") && !has("cold");
   if (all || has("memory")) bench::memory_hits(format);
-  if (all || has("disk")) {
-    disk_bench(format);
-    put_bench(format);
-  }
+  if (all || has("disk")) disk_bench(format);
+  if (all || has("put")) put_bench(format);
   if (all || has("first")) first_hit_bench(format, has("--million"));
   if (all || has("cold")) cold_bench(format);
 }

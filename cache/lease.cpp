@@ -149,7 +149,8 @@ class OfdLeaseFile final : public LeaseFile {
  public:
   explicit OfdLeaseFile(std::shared_ptr<LockedBytes> bytes) : bytes_(std::move(bytes)) {}
 
-  Result<LeaseOutcome> acquire(const Key& key, int wait_ms_max) override {
+  Result<LeaseOutcome> acquire(const Key& key, int wait_ms_max,
+                               const std::stop_token& stop) override {
     const off_t offset = offset_of(key);
     const Clock::time_point deadline = Clock::now() + std::chrono::milliseconds(wait_ms_max);
     LeaseOutcome outcome;
@@ -160,6 +161,9 @@ class OfdLeaseFile final : public LeaseFile {
         return outcome;
       }
       outcome.waited = true;
+      if (stop.stop_requested()) {
+        return fail(ErrorCode::cancelled, "given up while another process was compiling it");
+      }
       const auto left =
           std::chrono::duration_cast<std::chrono::microseconds>(deadline - Clock::now());
       if (left.count() <= 0) return outcome;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <stop_token>
 
 #include "jit/base/key.h"
 #include "jit/base/result.h"
@@ -34,8 +35,10 @@ class LeaseFile {
   // Waits for the key's lease up to `wait_ms_max`; 0 tries once. Any thread. Another process,
   // another LeaseFile of this process and another thread are all excluded. A forked child holds
   // none of its parent's leases.
-  // Errors: cache_failed, when the file system cannot lock; then compile anyway.
-  virtual Result<LeaseOutcome> acquire(const Key& key, int wait_ms_max) = 0;
+  // A wait ends within 20 ms of `stop` being requested.
+  // Errors: cache_failed, when the file system cannot lock; then compile anyway. cancelled.
+  virtual Result<LeaseOutcome> acquire(const Key& key, int wait_ms_max,
+                                       const std::stop_token& stop = {}) = 0;
 };
 
 }  // namespace kiln

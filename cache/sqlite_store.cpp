@@ -199,17 +199,19 @@ Result<std::optional<SqliteStore::UncheckedEntry>> SqliteStore::read(Query& quer
 }
 
 Result<std::optional<ExaminedEntry>> SqliteStore::walk(std::int64_t after_id) {
-  KILN_TRY_ASSIGN(const auto lock, enter());
-  Query query(*database_, kNextAfter);
-  query.bind(after_id);
-  return inspect(query);
+  return ask([&]() -> Result<std::optional<ExaminedEntry>> {
+    Query query(*database_, kNextAfter);
+    query.bind(after_id);
+    return inspect(query);
+  });
 }
 
 Result<std::optional<ExaminedEntry>> SqliteStore::look(const Key& key) {
-  KILN_TRY_ASSIGN(const auto lock, enter());
-  Query query(*database_, kFind);
-  query.bind(key.request.bytes).bind(key.toolchain.bytes);
-  return inspect(query);
+  return ask([&]() -> Result<std::optional<ExaminedEntry>> {
+    Query query(*database_, kFind);
+    query.bind(key.request.bytes).bind(key.toolchain.bytes);
+    return inspect(query);
+  });
 }
 
 Result<std::optional<ExaminedEntry>> SqliteStore::inspect(Query& query) {

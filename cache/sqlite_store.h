@@ -12,6 +12,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <type_traits>
 #include <unordered_map>
 
 #include "cache/folder.h"
@@ -73,6 +74,16 @@ class SqliteStore final : public Store {
   // Enters and runs `body`. Where the file turns out to be damaged it is rescued, and `body` runs
   // once more.
   Result<void> run(const Body& body);
+  // run() for what has an answer: `ask` returns a Result of it.
+  template <class Ask>
+  std::invoke_result_t<Ask> ask(const Ask& ask) {
+    std::optional<typename std::invoke_result_t<Ask>::value_type> answer;
+    KILN_TRY(run([&]() -> Result<void> {
+      KILN_TRY_ASSIGN(answer, ask());
+      return {};
+    }));
+    return std::move(*answer);
+  }
   Result<void> check_process() const;
   // With the lock:
   Result<void> ensure_open();

@@ -152,7 +152,8 @@ class Store {
   virtual Result<void> quarantine(const Key& key, std::string_view reason) = 0;
 
   // The first entry after place `after_id` in the walk over all (0: from the start), or nothing.
-  // A look: it counts as no use and removes nothing, whatever it finds.
+  // A look: it counts as no use and removes no entry, whatever it finds. (A file that SQLite cannot
+  // read is rescued here as everywhere; ids stay the same, so the walk goes on.)
   virtual Result<std::optional<ExaminedEntry>> walk(std::int64_t after_id) = 0;
   // The entry of one key in the same way.
   virtual Result<std::optional<ExaminedEntry>> look(const Key& key) = 0;
@@ -184,6 +185,9 @@ class Store {
   virtual Result<void> flush() = 0;
 
   virtual const std::filesystem::path& file() const = 0;
+  // What the version of Kiln before left in the same folder: it stays, for programs of that version
+  // that still use it, and may be removed when there are none.
+  std::optional<std::filesystem::path> previous_file() const;
 };
 
 }  // namespace kiln

@@ -94,24 +94,25 @@ Result<StorePage> SqliteStore::page(const StoreFilter& filter, const StoreCursor
   const bool by_key = filter.request || filter.key_hex;
   const auto range = by_key ? range_of(filter) : KeyRange{};
   if (!range) return StorePage{};
-  KILN_TRY_ASSIGN(const auto lock, enter());
-  // For the order and the times. Where somebody else is writing, they are a little old.
-  if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
-  const std::int64_t wanted = filter.limit < 0 ? kPageRows : std::min(filter.limit, kPageRows);
-  Query query(*database_, page_sql(filter, by_key));
-  query.bind(after.last_used_us).bind(after.id).bind(filter.label_contains).bind(wanted);
-  if (by_key) query.bind(range->first.bytes).bind(range->last.bytes);
+  return ask([&]() -> Result<StorePage> {
+    // For the order and the times. Where somebody else is writing, they are a little old.
+    if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
+    const std::int64_t wanted = filter.limit < 0 ? kPageRows : std::min(filter.limit, kPageRows);
+    Query query(*database_, page_sql(filter, by_key));
+    query.bind(after.last_used_us).bind(after.id).bind(filter.label_contains).bind(wanted);
+    if (by_key) query.bind(range->first.bytes).bind(range->last.bytes);
 
-  StorePage page;
-  StoreCursor last;
-  Result<bool> found = query.next();
-  for (; found && *found; found = query.next()) {
-    page.rows.push_back(row_from(query));
-    last = {query.integer(5), query.integer(6)};
-  }
-  KILN_TRY(found);
-  if (static_cast<std::int64_t>(page.rows.size()) == wanted) page.next = last;
-  return page;
+    StorePage page;
+    StoreCursor last;
+    Result<bool> found = query.next();
+    for (; found && *found; found = query.next()) {
+      page.rows.push_back(row_from(query));
+      last = {query.integer(5), query.integer(6)};
+    }
+    KILN_TRY(found);
+    if (static_cast<std::int64_t>(page.rows.size()) == wanted) page.next = last;
+    return page;
+  });
 }
 
 Result<std::vector<StoreRow>> Store::list(const StoreFilter& filter) {
@@ -127,30 +128,32 @@ Result<std::vector<StoreRow>> Store::list(const StoreFilter& filter) {
 }
 
 Result<std::vector<StoreRow>> SqliteStore::near_label(std::string_view label, std::int64_t count) {
-  KILN_TRY_ASSIGN(const auto lock, enter());
-  std::vector<StoreRow> rows;
-  for (const std::string* sql : {&kLabelsFrom, &kLabelsBefore}) {
-    Query query(*database_, sql->c_str());
-    query.bind(label).bind(count);
-    KILN_TRY(add_rows(query, rows));
-  }
-  return rows;
+  return ask([&]() -> Result<std::vector<StoreRow>> {
+    std::vector<StoreRow> rows;
+    for (const std::string* sql : {&kLabelsFrom, &kLabelsBefore}) {
+      Query query(*database_, sql->c_str());
+      query.bind(label).bind(count);
+      KILN_TRY(add_rows(query, rows));
+    }
+    return rows;
+  });
 }
 
 Result<StoreTotals> SqliteStore::totals() {
-  KILN_TRY_ASSIGN(const auto lock, enter());
-  Query query(*database_, kTotals);
-  KILN_TRY(query.next());
-  const auto column = [&](int index) { return static_cast<std::uint64_t>(query.integer(index)); };
-  StoreTotals totals;
-  totals.entries = column(0);
-  totals.payload_bytes = column(1);
-  totals.size_bytes = column(2);
-  totals.hits = column(3) + static_cast<std::uint64_t>(pending_.hits);
-  totals.puts = column(4);
-  totals.rejected = column(5);
-  totals.evicted = column(6);
-  return totals;
+  return ask([&]() -> Result<StoreTotals> {
+    Query query(*database_, kTotals);
+    KILN_TRY(query.next());
+    const auto column = [&](int index) { return static_cast<std::uint64_t>(query.integer(index)); };
+    StoreTotals totals;
+    totals.entries = column(0);
+    totals.payload_bytes = column(1);
+    totals.size_bytes = column(2);
+    totals.hits = column(3) + static_cast<std::uint64_t>(pending_.hits);
+    totals.puts = column(4);
+    totals.rejected = column(5);
+    totals.evicted = column(6);
+    return totals;
+  });
 }
 
 }  // namespace kiln

@@ -47,23 +47,24 @@ Result<void> SqliteStore::write_tallies() {
 }
 
 Result<std::vector<StoreTally>> SqliteStore::tallies() {
-  KILN_TRY_ASSIGN(const auto lock, enter());
-  if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
-  Query query(*database_, kTallies);
-  std::vector<StoreTally> tallies;
-  Result<bool> found = query.next();
-  for (; found && *found; found = query.next()) {
-    StoreTally tally;
-    tally.op = query.text(0);
-    tally.arch = query.text(1);
-    tally.compiler = query.text(2);
-    tally.tier = query.text(3);
-    tally.uses = static_cast<std::uint64_t>(query.integer(4));
-    tally.compile_us = static_cast<std::uint64_t>(query.integer(5));
-    tallies.push_back(std::move(tally));
-  }
-  KILN_TRY(found);
-  return tallies;
+  return ask([&]() -> Result<std::vector<StoreTally>> {
+    if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
+    Query query(*database_, kTallies);
+    std::vector<StoreTally> tallies;
+    Result<bool> found = query.next();
+    for (; found && *found; found = query.next()) {
+      StoreTally tally;
+      tally.op = query.text(0);
+      tally.arch = query.text(1);
+      tally.compiler = query.text(2);
+      tally.tier = query.text(3);
+      tally.uses = static_cast<std::uint64_t>(query.integer(4));
+      tally.compile_us = static_cast<std::uint64_t>(query.integer(5));
+      tallies.push_back(std::move(tally));
+    }
+    KILN_TRY(found);
+    return tallies;
+  });
 }
 
 }  // namespace kiln

@@ -3,6 +3,7 @@
 
 #include "cache/folder.h"
 #include "cache/schema.h"
+#include "cache/store.h"
 
 namespace kiln {
 namespace {
@@ -61,6 +62,13 @@ bool is_usable(const std::filesystem::path& previous) {
 }
 
 }  // namespace
+
+std::optional<std::filesystem::path> Store::previous_file() const {
+  const std::filesystem::path previous = file().parent_path() / kPreviousStoreFileName;
+  std::error_code none;
+  if (previous == file() || !std::filesystem::exists(previous, none)) return std::nullopt;
+  return previous;
+}
 
 Result<void> copy_previous_store(Database& fresh, const std::filesystem::path& previous,
                                  std::uint64_t bytes_max) {

@@ -275,7 +275,8 @@ Result<Prepared> ArtifactSource::compile_with(const Candidate& candidate, const 
   std::unique_ptr<Lease> lease;
   Store* store = options_.cache_policy == CachePolicy::read_write ? store_or_null() : nullptr;
   if (LeaseFile* leases = store ? store_.leases() : nullptr) {
-    auto outcome = leases->acquire(candidate.key, options_.lease_wait_ms_max);
+    auto outcome = leases->acquire(candidate.key, options_.lease_wait_ms_max, stop);
+    if (!outcome && outcome.error().code == ErrorCode::cancelled) return fail(outcome.error());
     if (!outcome) {
       counting_.add(&Counters::cache_errors);
       log_once(LogLevel::warning, outcome.error().message);

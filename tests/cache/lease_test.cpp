@@ -2,6 +2,7 @@
 #include "cache/lease.h"
 
 #include <atomic>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -63,6 +64,22 @@ TEST(Lease, ExcludesOtherProcessesAndTheLimitEndsTheWait) {
     EXPECT_GE(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(wait_ms));
   }
   EXPECT_TRUE(leases->acquire(key_of(2), 0)->lease);
+}
+
+TEST(Lease, AWaitEndsWhenItsCallerGivesUp) {
+  const TempFolder folder;
+  const HoldingProcess holder(folder);
+  const auto leases = open_leases(folder);
+  std::stop_source stop;
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    stop.request_stop();
+  });
+  const auto outcome = leases->acquire(key_of(1), kLongMs, stop.get_token());
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code, ErrorCode::cancelled);
+  // What nobody holds is given even then: it is the compile that is told to stop.
+  EXPECT_TRUE(leases->acquire(key_of(2), 0, stop.get_token())->lease);
 }
 
 TEST(Lease, OfAKilledHolderGoesToTheOneWhoWaits) {

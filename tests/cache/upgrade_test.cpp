@@ -32,6 +32,8 @@ TEST(Upgrade, AFreshStoreBeginsWithTheEntriesOfTheVersionBefore) {
   EXPECT_EQ(totals.rejected, 2u);
   EXPECT_EQ(totals.evicted, 3u);
   EXPECT_EQ(bytes_of(folder.path() / "kernels-v1.db"), before) << "the older program's file";
+  EXPECT_EQ(store->previous_file(), folder.path() / "kernels-v1.db");
+  EXPECT_FALSE(open_store(TempFolder().path())->previous_file());
 }
 
 TEST(Upgrade, KeepsTheOrderOfUseForTheCap) {

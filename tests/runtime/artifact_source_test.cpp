@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "cache/schema.h"
@@ -44,6 +45,9 @@ class Source {
     const auto prepared = source_.get(fake_input(number));
     if (!prepared) fmt::print(stderr, "{}\n", prepared.error().message);
     return prepared && prepared->artifact->code == FakeCompiler::code_for(fake_input(number));
+  }
+  Result<Prepared> get(int number, const std::stop_token& give_up) {
+    return source_.get(fake_input(number), give_up);
   }
   Counters counters() const { return counting_.snapshot(); }
 
@@ -148,6 +152,25 @@ TEST_F(OneCompile, HolderThatIsStoppedIsWaitedForUpToTheLimit) {
   EXPECT_EQ(holder.finish(), 0);
   EXPECT_TRUE(Source(options_in(cache()), quick()).gets(1));
   EXPECT_EQ(compiles(), 2u);
+}
+
+TEST_F(OneCompile, WhoGivesUpDoesNotWaitForAHolderThatHangs) {
+  CompilingProcess holder(cache(), counts());
+  holder.signal(SIGSTOP);
+  Options options = options_in(cache());
+  options.lease_wait_ms_max = 60'000;
+  Source source(options, quick());
+  std::stop_source stop;
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    stop.request_stop();
+  });
+  const auto prepared = source.get(1, stop.get_token());
+  ASSERT_FALSE(prepared);
+  EXPECT_EQ(prepared.error().code, ErrorCode::cancelled);
+  EXPECT_EQ(compiles(), 1u);
+  holder.signal(SIGCONT);
+  EXPECT_EQ(holder.finish(), 0);
 }
 
 TEST_F(OneCompile, ContainersOnOneVolumeAreOneMachine) {

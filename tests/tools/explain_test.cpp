@@ -2,6 +2,8 @@
 // explain, prewarm --check, gc, ls and stats on a store that the real compiler filled.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "tests/tools/jitctl.h"
 
 namespace kiln::test {
@@ -161,6 +163,9 @@ TEST_F(Explain, GcEnforcesACapByHand) {
   EXPECT_EQ(collected["entries_evicted"], 2);
   EXPECT_EQ(collected["entries"], 0);
   EXPECT_EQ(run({"ls"})["kernels"].size(), 0U);
+  EXPECT_FALSE(collected.contains("previous_file"));
+  std::ofstream(jitctl_.cache_folder() / "kernels-v1.db") << "an older Kiln's";
+  EXPECT_EQ(run({"gc"})["previous_file"], (jitctl_.cache_folder() / "kernels-v1.db").string());
   EXPECT_NE(jitctl_.run({"gc", "--size", "much"}).err.find("K, M, G"), std::string::npos);
 }
 

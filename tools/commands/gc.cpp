@@ -33,21 +33,28 @@ ExitCode collect(Session& session, const GcWords& words) {
   if (words.seal) {
     if (const auto sealed = store->seal(); !sealed) return session.fail(sealed.error());
   }
+  const auto previous = store->previous_file();
   if (!session.json) {
     fmt::print(
         "evicted    {}\nentries    {}\nbytes      {} of {}\nfile       {}, {} bytes before\n",
         report->entries_evicted, report->entries_left, report->size_bytes_left, cap,
         report->file_bytes_after, report->file_bytes_before);
     if (words.seal) fmt::print("sealed     {}\n", store->file().parent_path().string());
+    if (previous) {
+      fmt::print("older      {}: an older Kiln's; remove it if none runs here\n",
+                 previous->string());
+    }
   }
-  return session.finish({{"file", store->file().string()},
-                         {"entries_evicted", report->entries_evicted},
-                         {"entries", report->entries_left},
-                         {"size_bytes", report->size_bytes_left},
-                         {"size_bytes_max", cap},
-                         {"file_bytes_before", report->file_bytes_before},
-                         {"file_bytes", report->file_bytes_after},
-                         {"sealed", words.seal}});
+  Json object = {{"file", store->file().string()},
+                 {"entries_evicted", report->entries_evicted},
+                 {"entries", report->entries_left},
+                 {"size_bytes", report->size_bytes_left},
+                 {"size_bytes_max", cap},
+                 {"file_bytes_before", report->file_bytes_before},
+                 {"file_bytes", report->file_bytes_after},
+                 {"sealed", words.seal}};
+  if (previous) object["previous_file"] = previous->string();
+  return session.finish(std::move(object));
 }
 
 }  // namespace
