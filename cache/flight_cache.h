@@ -288,8 +288,11 @@ class FlightCache {
       const std::lock_guard lock(mutex_);
       flights_.erase(key);
       if (node) garbage = keep(std::move(node));
-      // Who gave up said nothing about the value.
-      if (!result && result.error().code != ErrorCode::cancelled) remember(key, result.error());
+      // Who gave up, or was not allowed to produce, said nothing about the value.
+      if (!result && result.error().code != ErrorCode::cancelled &&
+          result.error().code != ErrorCode::cache_miss) {
+        remember(key, result.error());
+      }
     } catch (
         ...) {  // no memory to keep it, or size_of threw: it goes to those who wait, no further
       const std::lock_guard lock(mutex_);

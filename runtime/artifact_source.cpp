@@ -188,6 +188,15 @@ std::optional<Prepared> ArtifactSource::find_on_disk(const Plan& plan, const Com
   return std::nullopt;
 }
 
+std::shared_ptr<const void> ArtifactSource::forbid_compiles() {
+  forbidden_->fetch_add(1);
+  return {forbidden_.get(), [count = forbidden_](const void*) { count->fetch_sub(1); }};
+}
+
+bool ArtifactSource::is_locked() const {
+  return options_.cache_policy == CachePolicy::locked || forbidden_->load() > 0;
+}
+
 Result<Prepared> ArtifactSource::get(const CompileInput& input, const std::stop_token& give_up) {
   KILN_TRY(input.check());
   const Plan known = plan(input);
@@ -198,7 +207,7 @@ Result<Prepared> ArtifactSource::get(const CompileInput& input, const std::stop_
         if (auto found = find_on_disk(known, input)) {
           return std::make_shared<const Prepared>(std::move(*found));
         }
-        if (options_.cache_policy == CachePolicy::locked) return fail(miss(known, input));
+        if (is_locked()) return fail(miss(known, input));
         KILN_TRY_ASSIGN(Prepared made, compile(known, input, stop));
         return std::make_shared<const Prepared>(std::move(made));
       },

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -37,6 +38,9 @@ class ArtifactSource {
   Result<std::optional<Prepared>> find(const CompileInput& input);
   // The driver would not load what `prepared`, made for `input`, holds: forget it everywhere.
   void reject(const CompileInput& input, const Prepared& prepared, std::string_view reason);
+
+  // As Runtime::forbid_compiles().
+  std::shared_ptr<const void> forbid_compiles();
 
   // As Runtime::explain().
   Result<Explanation> explain(const CompileInput& input);
@@ -90,6 +94,7 @@ class ArtifactSource {
   void explain_hit(const Plan& plan, Explanation& explanation);
   void explain_miss(const Plan& plan, Explanation& explanation);
   void note(const CompileInput& input, const Artifact& artifact, Tier tier);
+  bool is_locked() const;
   // The store, or null after counting and saying once why there is none.
   Store* store_or_null();
 
@@ -98,6 +103,8 @@ class ArtifactSource {
   Counting& counting_;
   LazyStore store_;
   Layers layers_;
+  // How many forbid compiling. Theirs too, so that they may outlive this.
+  const std::shared_ptr<std::atomic<int>> forbidden_ = std::make_shared<std::atomic<int>>(0);
   const pid_t process_;  // a forked child does not write its parent's counts once more
   FlightCache<Key, Prepared> memory_;
 };

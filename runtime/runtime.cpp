@@ -167,6 +167,10 @@ Result<std::shared_ptr<const Kernel>> Runtime::kernel(const CompileInput& input,
   });
 }
 
+std::shared_ptr<const void> Runtime::forbid_compiles() {
+  return impl_->source.forbid_compiles();
+}
+
 Counters Runtime::counters() const {
   return impl_->counting.snapshot();
 }

@@ -132,6 +132,11 @@ class KILN_API Runtime {
   // none are two. Returns how many kernels were held. Errors: as prefetch().
   Result<int> unload(const KernelRequest& request);
 
+  // While the answer or a copy of it lives, what would have to be compiled is an error, cache_miss,
+  // as under policy `locked`, in all threads; a compile that began before is not ended. What memory
+  // and disk hold serves. For tests, and for a server that is warm. May outlive the Runtime.
+  [[nodiscard]] std::shared_ptr<const void> forbid_compiles();
+
   // This process's own counts since create().
   Counters counters() const;
 

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// An op as Python sees it: one row for each argument of its C++ struct. From the rows come the
+// parsing of a call, the outputs that are allocated, the torch operator, its fake kernel and the
+// signature. An argument is added with one line in ops.cpp.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "kiln/runtime.h"
+#include "runtime/python/tensor.h"
+
+namespace kiln::python {
+
+enum class Role {
+  input,   // read
+  weight,  // read; may require grad
+  update,  // read and written in place
+  output,  // written; allocated where it is not given
+  // Written where it is asked for: by a tensor, or by True, which allocates one.
+  extra_output,
+  workspace,  // allocated where it is not given and needed
+  value,      // a number, or a switch
+  choice,     // one word of several
+};
+
+// Where an output's sizes come from: "q[:-1] v[-1:]" are all but the last of q and the last of v.
+struct Sizes {
+  std::string tensor;
+  std::optional<int> first;
+  std::optional<int> last;
+};
+
+struct Row {
+  std::string name;
+  Role role = Role::input;
+  bool optional = false;
+  // input ... workspace: puts the tensor into the struct of arguments.
+  void (*set_tensor)(void* args, const DLTensor& tensor) = nullptr;
+  // value, choice: false where `value` is not what `expected` says.
+  bool (*set_value)(void* args, PyObject* value, const Row& row) = nullptr;
+  std::string expected;
+  // value, choice: the default, as a new reference.
+  PyObject* (*default_value)(const void* args, const Row& row) = nullptr;
+  const char* type = "";             // value: "float", "int", "bool"
+  std::vector<std::string> choices;  // in the order of the enum
+
+  // Outputs: the type is that of another tensor, or f32.
+  std::string type_from;
+  std::vector<Sizes> sizes;
+  // workspace: how many floats.
+  Result<std::int64_t> (*workspace_floats)(const void* args) = nullptr;
+
+  PyObject* key = nullptr;  // the name, interned
+};
+
+struct Binding {
+  const char* name;
+  const char* doc;
+  std::vector<Row> rows;
+  std::size_t args_bytes;
+  void (*construct)(void* storage);
+  Result<void> (*launch)(Runtime& runtime, const void* args, const CallOptions& options);
+};
+
+// All ops, their keys interned.
+const std::vector<Binding>& bindings();
+
+// The call of one op, as METH_FASTCALL | METH_KEYWORDS; `self` is a capsule that holds a Binding.
+PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names);
+
+// "q[:-1] v[-1:]" taken apart; ends the program where it is not understood.
+std::vector<Sizes> parse_sizes(const std::string& text);
+
+// Whether `object` fits the number; false leaves no error set.
+bool read_number(PyObject* object, float& out);
+bool read_number(PyObject* object, std::int64_t& out);
+bool read_number(PyObject* object, int& out);
+bool read_number(PyObject* object, bool& out);
+PyObject* number_object(float value);
+PyObject* number_object(std::int64_t value);
+PyObject* number_object(int value);
+PyObject* number_object(bool value);
+// The index of the word in row.choices; none where it is none of them.
+std::optional<int> read_choice(PyObject* object, const Row& row);
+std::string list_choices(const std::vector<std::string>& choices);
+
+template <class T>
+constexpr const char* type_word() {
+  if constexpr (std::is_same_v<T, bool>) return "bool";
+  if constexpr (std::is_floating_point_v<T>) return "float";
+  return "int";
+}
+
+template <auto Member>
+struct Field;
+template <class Args, class T, T Args::*Member>
+struct Field<Member> {
+  using Type = T;
+  static T& of(void* args) { return static_cast<Args*>(args)->*Member; }
+  static const T& of(const void* args) { return static_cast<const Args*>(args)->*Member; }
+};
+
+template <class T>
+struct Bare {
+  using Type = T;
+};
+template <class T>
+struct Bare<std::optional<T>> {
+  using Type = T;
+};
+
+template <auto Member>
+Row tensor(const char* name, Role role, bool optional) {
+  Row row;
+  row.name = name;
+  row.role = role;
+  row.optional = optional;
+  row.set_tensor = [](void* args, const DLTensor& given) { Field<Member>::of(args) = given; };
+  return row;
+}
+template <auto Member>
+Row input(const char* name) {
+  return tensor<Member>(name, Role::input, false);
+}
+template <auto Member>
+Row optional_input(const char* name) {
+  return tensor<Member>(name, Role::input, true);
+}
+template <auto Member>
+Row weight(const char* name) {
+  return tensor<Member>(name, Role::weight, false);
+}
+template <auto Member>
+Row optional_weight(const char* name) {
+  return tensor<Member>(name, Role::weight, true);
+}
+template <auto Member>
+Row update(const char* name) {
+  return tensor<Member>(name, Role::update, false);
+}
+template <auto Member>
+Row optional_update(const char* name) {
+  return tensor<Member>(name, Role::update, true);
+}
+// Of the type of tensor `type_from` ("f32": float), of the sizes that `sizes` says.
+template <auto Member>
+Row output(const char* name, const char* type_from, const char* sizes) {
+  Row row = tensor<Member>(name, Role::output, true);
+  row.type_from = type_from;
+  row.sizes = parse_sizes(sizes);
+  return row;
+}
+template <auto Member>
+Row extra_output(const char* name, const char* type_from, const char* sizes) {
+  Row row = output<Member>(name, type_from, sizes);
+  row.role = Role::extra_output;
+  return row;
+}
+template <auto Member>
+Row workspace(const char* name, Result<std::int64_t> (*floats)(const void* args)) {
+  Row row = tensor<Member>(name, Role::workspace, true);
+  row.workspace_floats = floats;
+  return row;
+}
+
+template <auto Member>
+Row value(const char* name) {
+  using Stored = typename Field<Member>::Type;
+  using T = typename Bare<Stored>::Type;
+  Row row;
+  row.name = name;
+  row.role = Role::value;
+  row.optional = true;
+  row.type = type_word<T>();
+  row.expected = std::string("a ") + (std::is_same_v<T, bool> ? "bool" : row.type);
+  row.set_value = [](void* args, PyObject* object, const Row&) {
+    T number{};
+    if (!read_number(object, number)) return false;
+    Field<Member>::of(args) = number;
+    return true;
+  };
+  row.default_value = [](const void* args, const Row&) -> PyObject* {
+    const Stored& stored = Field<Member>::of(args);
+    if constexpr (std::is_same_v<Stored, T>) return number_object(stored);
+    else return stored ? number_object(*stored) : Py_NewRef(Py_None);
+  };
+  return row;
+}
+
+template <auto Member>
+Row choice(const char* name, std::vector<std::string> words) {
+  using Enum = typename Field<Member>::Type;
+  Row row;
+  row.name = name;
+  row.role = Role::choice;
+  row.optional = true;
+  row.type = "str";
+  row.expected = list_choices(words);
+  row.choices = std::move(words);
+  row.set_value = [](void* args, PyObject* object, const Row& self) {
+    const std::optional<int> index = read_choice(object, self);
+    if (index) Field<Member>::of(args) = static_cast<Enum>(*index);
+    return index.has_value();
+  };
+  row.default_value = [](const void* args, const Row& self) {
+    const auto index = static_cast<std::size_t>(Field<Member>::of(args));
+    return PyUnicode_FromString(self.choices[index].c_str());
+  };
+  return row;
+}
+
+}  // namespace kiln::python
