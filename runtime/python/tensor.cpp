@@ -157,6 +157,16 @@ bool Tensor::import(PyObject* object, const Place& place, Use use, CallStream& s
 }
 
 bool Tensor::borrow(const abi::ExchangeApi& api, PyObject* object, const Place& place) {
+  // torch's views whose numbers are the negatives of what memory holds: DLPack cannot tell.
+  static PyObject* method = nullptr;
+  const Object negated =
+      Object::take(PyObject_CallMethodNoArgs(object, name(method, "is_neg")));
+  if (!negated) PyErr_Clear();
+  if (negated.get() == Py_True) {
+    raise_invalid(fmt::format("{} is a negated view: pass {}.resolve_neg()", describe(place),
+                              place.argument));
+    return false;
+  }
   if (api.borrow_from_object(object, &dl_) == 0) return true;
   raise_invalid(fmt::format("{} of type {} cannot be used: it has no plain memory that DLPack can "
                             "describe",

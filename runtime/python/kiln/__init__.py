@@ -93,5 +93,5 @@ def register_torch_ops() -> None:
     torch_ops.register()
 
 
-if "torch" in _sys.modules and hasattr(_sys.modules["torch"], "library"):
+if hasattr(getattr(_sys.modules.get("torch"), "library", None), "register_fake"):
     register_torch_ops()
