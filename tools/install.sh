@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libexpected-dev libsqlite3-dev libxxhash-dev
   libsodium-dev libzstd-dev libboost-context-dev libcli11-dev nlohmann-json3-dev libdlpack-dev
-  libgtest-dev)
+  libgtest-dev python3-dev python3-venv)
 
 # For gfx*: hipRTC, comgr and their headers. For kernels in a debugger: gdb. Kiln builds and runs
 # without, so a machine whose archive lacks them goes on, and the tests that need them are skipped.

@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tools/install.sh
 tools/fetch_nvrtc.sh
+tools/fetch_python.sh
 # install.sh brings these, so a test that cannot find one has failed and is not skipped.
 export KILN_REQUIRE_COMPILERS=llvm
 # LeakSanitizer crashes on the thread-local storage of libraries that were opened and closed.
@@ -17,7 +18,11 @@ export TSAN_OPTIONS=die_after_fork=0
 
 for preset in release asan-ubsan tsan; do
   printf '\n== %s ==\n' "$preset"
-  cmake --preset "$preset" -DKILN_BUILD_TESTS=ON >/dev/null
+  python=()
+  if [ "$preset" = release ] && [ ! -f build/python-venv/why-not.txt ]; then
+    python=(-DKILN_BUILD_PYTHON=ON "-DPython_EXECUTABLE=$PWD/build/python-venv/bin/python")
+  fi
+  cmake --preset "$preset" -DKILN_BUILD_TESTS=ON "${python[@]}" >/dev/null
   cmake --build --preset "$preset"
   ctest --preset "$preset" -j2
   export KILN_LLVM_LIBRARY=$PWD/build/release/lib/libkiln_llvm.so

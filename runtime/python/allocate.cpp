@@ -68,6 +68,10 @@ PyObject* allocate_by_namespace(PyObject* like, const Object& shape, const char*
 
 }  // namespace
 
+bool can_allocate(DLDataType type) {
+  return dtype_name(type) != nullptr;
+}
+
 PyObject* allocate_like(PyObject* like, const DLTensor& like_tensor, const Place& place, int ndim,
                         const std::int64_t* shape, DLDataType type) {
   const char* const dtype = dtype_name(type);

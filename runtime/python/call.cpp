@@ -50,7 +50,8 @@ class Call {
   bool import(std::size_t row);
   bool make_output(std::size_t row);
   bool make_workspace(std::size_t row);
-  bool make(std::size_t row, int ndim, const std::int64_t* shape, DLDataType type);
+  bool make(std::size_t row, std::size_t like, int ndim, const std::int64_t* shape,
+            DLDataType type);
   std::optional<std::size_t> find(const std::string& name) const;
   Place place(std::size_t row) const { return {binding_.name, binding_.rows[row].name.c_str()}; }
 
@@ -189,10 +190,10 @@ std::optional<std::size_t> Call::find(const std::string& name) const {
   return std::nullopt;
 }
 
-bool Call::make(std::size_t row, int ndim, const std::int64_t* shape, DLDataType type) {
-  // The first argument of every op is a tensor that must be given.
+bool Call::make(std::size_t row, std::size_t like, int ndim, const std::int64_t* shape,
+                DLDataType type) {
   made_[row] = Object::take(
-      allocate_like(given_[0], tensors_[0].dl(), place(row), ndim, shape, type));
+      allocate_like(given_[like], tensors_[like].dl(), place(row), ndim, shape, type));
   return made_[row] && import(row);
 }
 
@@ -223,14 +224,17 @@ bool Call::make_output(std::size_t row) {
   }
   DLDataType type{kDLFloat, 32, 1};
   if (const auto source = find(spec.type_from); source) type = tensors_[*source].dl().dtype;
-  return make(row, ndim, shape, type);
+  // No op has such outputs; the C++ function says what is wrong with the tensor that has the type.
+  if (!can_allocate(type)) return true;
+  return make(row, *find(spec.sizes.front().tensor), ndim, shape, type);
 }
 
 bool Call::make_workspace(std::size_t row) {
   const auto floats = binding_.rows[row].workspace_floats(args_);
   if (!floats) return raise(floats.error()), false;
   if (*floats == 0) return true;
-  return make(row, 1, &*floats, {kDLFloat, 32, 1});
+  // The first argument of every op is a tensor that must be given.
+  return make(row, 0, 1, &*floats, {kDLFloat, 32, 1});
 }
 
 bool Call::allocate() {

@@ -143,7 +143,6 @@ Tensor::~Tensor() {
 
 bool Tensor::import(PyObject* object, const Place& place, Use use, CallStream& stream) {
   if (is_capsule(object)) return consume(object, place, use) && is_sound(place);
-  // Ends the program in some producers if it comes to their exchange table or __dlpack__.
   const bool grad = requires_grad(object);
   if (grad && use != Use::weight) return refuse_grad(place, use);
   const abi::ExchangeApi* const api = exchange_api_of(object);

@@ -70,6 +70,8 @@ const abi::ExchangeApi* exchange_api_of(PyObject* object);
 // The package that a type comes from: "torch", "numpy", "jaxlib".
 std::string package_of(PyObject* object);
 
+// Whether there is a name for the type.
+bool can_allocate(DLDataType type);
 // A tensor of the framework and on the device of `like`. Null with an error set.
 PyObject* allocate_like(PyObject* like, const DLTensor& like_tensor, const Place& place, int ndim,
                         const std::int64_t* shape, DLDataType type);
