@@ -16,9 +16,13 @@ extern "C" KILN_API double kiln_bare_qk_rmsnorm_us(int calls) {
   std::int64_t weight[] = {64};
   std::int64_t weight_strides[] = {1};
   const auto tensor = [&](int index, int ndim) {
-    return DLTensor{memory.data() + std::ptrdiff_t{64} * index, {kDLCPU, 0}, ndim,
-                    {kDLBfloat, 16, 1}, ndim == 2 ? row : weight,
-                    ndim == 2 ? row_strides : weight_strides, 0};
+    return DLTensor{memory.data() + std::ptrdiff_t{64} * index,
+                    {kDLCPU, 0},
+                    ndim,
+                    {kDLBfloat, 16, 1},
+                    ndim == 2 ? row : weight,
+                    ndim == 2 ? row_strides : weight_strides,
+                    0};
   };
   QkRmsnormArgs args{};
   args.q = tensor(0, 2);
