@@ -91,9 +91,10 @@ PyObject* allocate_like(PyObject* like, const DLTensor& like_tensor, const Place
                                        : allocate_by_namespace(like, sizes, dtype);
   }
   if (!made) {
-    raise_invalid(fmt::format("{} was not given, and {} cannot allocate a tensor of {} for it: "
-                              "pass one",
-                              describe(place), package_of(like), dtype ? dtype : "that type"));
+    raise_invalid(
+        fmt::format("{} was not given, and {} cannot allocate a tensor of {} for it: "
+                    "pass one",
+                    describe(place), package_of(like), dtype ? dtype : "that type"));
   }
   return made;
 }

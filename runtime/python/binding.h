@@ -187,8 +187,10 @@ Row value(const char* name) {
   };
   row.default_value = [](const void* args, const Row&) -> PyObject* {
     const Stored& stored = Field<Member>::of(args);
-    if constexpr (std::is_same_v<Stored, T>) return number_object(stored);
-    else return stored ? number_object(*stored) : Py_NewRef(Py_None);
+    if constexpr (std::is_same_v<Stored, T>)
+      return number_object(stored);
+    else
+      return stored ? number_object(*stored) : Py_NewRef(Py_None);
   };
   return row;
 }

@@ -192,8 +192,8 @@ std::optional<std::size_t> Call::find(const std::string& name) const {
 
 bool Call::make(std::size_t row, std::size_t like, int ndim, const std::int64_t* shape,
                 DLDataType type) {
-  made_[row] = Object::take(
-      allocate_like(given_[like], tensors_[like].dl(), place(row), ndim, shape, type));
+  made_[row] =
+      Object::take(allocate_like(given_[like], tensors_[like].dl(), place(row), ndim, shape, type));
   return made_[row] && import(row);
 }
 
@@ -215,8 +215,7 @@ bool Call::make_output(std::size_t row) {
     const int last = sizes.last ? bound(*sizes.last) : from.ndim;
     for (int dim = sizes.first ? bound(*sizes.first) : 0; dim < last; ++dim) {
       if (ndim == kDimsMax || from.shape[dim] < 0) {
-        raise_invalid(fmt::format("{} has a shape that no call takes",
-                                  describe(place(*source))));
+        raise_invalid(fmt::format("{} has a shape that no call takes", describe(place(*source))));
         return false;
       }
       shape[ndim++] = from.shape[dim];
@@ -286,9 +285,8 @@ PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
   if (!binding) return nullptr;
   try {
     Call call(*binding);
-    const bool done = call.parse(args, count, names) && call.read_options() &&
-                      call.read_values() && call.read_tensors() && call.allocate() &&
-                      call.launch();
+    const bool done = call.parse(args, count, names) && call.read_options() && call.read_values() &&
+                      call.read_tensors() && call.allocate() && call.launch();
     return done ? call.answer() : nullptr;
   } catch (const std::exception& error) {  // fmt, or no memory
     PyErr_SetString(PyExc_MemoryError, error.what());

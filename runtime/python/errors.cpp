@@ -12,8 +12,8 @@ Object make(const Error& error) {
   if (!module) return {};
   const std::string code(name_of(error.code));
   // What a compiler printed need not be UTF-8.
-  const Object log = Object::take(PyUnicode_DecodeUTF8(
-      error.log.data(), static_cast<Py_ssize_t>(error.log.size()), "replace"));
+  const Object log = Object::take(
+      PyUnicode_DecodeUTF8(error.log.data(), static_cast<Py_ssize_t>(error.log.size()), "replace"));
   const Object message = Object::take(PyUnicode_DecodeUTF8(
       error.message.data(), static_cast<Py_ssize_t>(error.message.size()), "replace"));
   if (!log || !message) return {};
@@ -25,8 +25,8 @@ Object make(const Error& error) {
 
 void raise(const Error& error) {
   const Object exception = make(error);
-  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())),
-                                 exception.get());
+  if (exception)
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
 }
 
 void raise_type(const std::string& message) {

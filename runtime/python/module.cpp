@@ -128,8 +128,7 @@ Result<KernelRequest> request_of(const std::string& op, const std::vector<NameVa
 }
 
 // Compiles and loads what calls on a device will need, so that they can be captured into a graph.
-void load(const std::string& op, const std::vector<NameValue>& wanted,
-          std::pair<int, int> device) {
+void load(const std::string& op, const std::vector<NameValue>& wanted, std::pair<int, int> device) {
   const auto runtime = value_or_throw(session());
   const KernelRequest request = value_or_throw(request_of(op, wanted, device));
   const auto done = [&] {

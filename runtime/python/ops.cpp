@@ -10,7 +10,11 @@ namespace {
 template <class Args, auto Function>
 Binding bind(const char* name, const char* doc, std::vector<Row> rows) {
   static_assert(std::is_trivially_destructible_v<Args>);
-  return {name, doc, std::move(rows), sizeof(Args), [](void* storage) { new (storage) Args{}; },
+  return {name,
+          doc,
+          std::move(rows),
+          sizeof(Args),
+          [](void* storage) { new (storage) Args{}; },
           [](Runtime& runtime, const void* args, const CallOptions& options) {
             return Function(runtime, *static_cast<const Args*>(args), options);
           }};

@@ -62,9 +62,10 @@ bool CallStream::give(PyObject* given, const char* op) {
     if (handle_) return true;
   }
   PyErr_Clear();
-  raise_type(fmt::format("{}: argument 'stream' is of type {}; expected a stream of torch or CuPy, "
-                         "an object with __cuda_stream__, or a handle as an integer",
-                         op, Py_TYPE(given)->tp_name));
+  raise_type(
+      fmt::format("{}: argument 'stream' is of type {}; expected a stream of torch or CuPy, "
+                  "an object with __cuda_stream__, or a handle as an integer",
+                  op, Py_TYPE(given)->tp_name));
   return false;
 }
 

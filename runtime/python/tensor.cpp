@@ -110,8 +110,7 @@ const abi::ExchangeApi* exchange_api_of(PyObject* object) {
   PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(object));
   if (type == last_type) return last_api;
   static PyObject* attribute = nullptr;
-  const Object capsule =
-      optional_attribute(type, name(attribute, "__dlpack_c_exchange_api__"));
+  const Object capsule = optional_attribute(type, name(attribute, "__dlpack_c_exchange_api__"));
   const abi::ExchangeApi* api = nullptr;
   if (capsule && PyCapsule_IsValid(capsule.get(), "dlpack_exchange_api") != 0) {
     api = static_cast<const abi::ExchangeApi*>(
@@ -158,8 +157,7 @@ bool Tensor::import(PyObject* object, const Place& place, Use use, CallStream& s
 bool Tensor::borrow(const abi::ExchangeApi& api, PyObject* object, const Place& place) {
   // torch's views whose numbers are the negatives of what memory holds: DLPack cannot tell.
   static PyObject* method = nullptr;
-  const Object negated =
-      Object::take(PyObject_CallMethodNoArgs(object, name(method, "is_neg")));
+  const Object negated = Object::take(PyObject_CallMethodNoArgs(object, name(method, "is_neg")));
   if (!negated) PyErr_Clear();
   if (negated.get() == Py_True) {
     raise_invalid(fmt::format("{} is a negated view: pass {}.resolve_neg()", describe(place),
@@ -167,9 +165,10 @@ bool Tensor::borrow(const abi::ExchangeApi& api, PyObject* object, const Place& 
     return false;
   }
   if (api.borrow_from_object(object, &dl_) == 0) return true;
-  raise_invalid(fmt::format("{} of type {} cannot be used: it has no plain memory that DLPack can "
-                            "describe",
-                            describe(place), Py_TYPE(object)->tp_name));
+  raise_invalid(
+      fmt::format("{} of type {} cannot be used: it has no plain memory that DLPack can "
+                  "describe",
+                  describe(place), Py_TYPE(object)->tp_name));
   return false;
 }
 
@@ -177,16 +176,18 @@ bool Tensor::ask(PyObject* object, const Place& place, Use use, CallStream& stre
   static PyObject* attribute = nullptr;
   PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(object));
   if (!optional_attribute(type, name(attribute, "__dlpack__"))) {
-    raise_type(fmt::format("{} is of type {}; a tensor is expected: an object with __dlpack__, as "
-                           "torch, NumPy, CuPy and JAX have",
-                           describe(place), Py_TYPE(object)->tp_name));
+    raise_type(
+        fmt::format("{} is of type {}; a tensor is expected: an object with __dlpack__, as "
+                    "torch, NumPy, CuPy and JAX have",
+                    describe(place), Py_TYPE(object)->tp_name));
     return false;
   }
   if (const std::string package = package_of(object);
       use == Use::write && (package == "jax" || package == "jaxlib")) {
-    raise_invalid(fmt::format("{} is written, and JAX arrays are immutable: pass a tensor of "
-                              "another framework",
-                              describe(place)));
+    raise_invalid(
+        fmt::format("{} is written, and JAX arrays are immutable: pass a tensor of "
+                    "another framework",
+                    describe(place)));
     return false;
   }
   DLDevice device{};
@@ -216,10 +217,10 @@ bool Tensor::consume(PyObject* capsule, const Place& place, Use use) {
     return true;
   }
   if (kind != "dltensor_versioned") {
-    raise_invalid(fmt::format("{} is a capsule named '{}'{}; expected 'dltensor' or "
-                              "'dltensor_versioned'",
-                              describe(place), kind,
-                              kind.starts_with("used_") ? ", which was consumed before" : ""));
+    raise_invalid(fmt::format(
+        "{} is a capsule named '{}'{}; expected 'dltensor' or "
+        "'dltensor_versioned'",
+        describe(place), kind, kind.starts_with("used_") ? ", which was consumed before" : ""));
     return false;
   }
   versioned_ = static_cast<abi::ManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, title));

@@ -120,6 +120,12 @@ def test_prewarm_and_configure(tmp_path):
     assert kiln.stats()["disk_hits"] == 1
 
 
+def test_prewarm_of_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(kiln.Error, match="jitctl prewarm") as caught:
+        kiln.prewarm(config=tmp_path / "none.json", tp=2)
+    assert "none.json" in caught.value.log
+
+
 def test_exceptions_carry_the_log():
     error = kiln.CompileFailed("router_gemm: rejected", "line 3: error: no such thing")
     again = pickle.loads(pickle.dumps(error))

@@ -121,6 +121,20 @@ TEST_F(RuntimeTest, ALockedMissNamesTheNearestEntry) {
       << missed.error().message;
 }
 
+TEST_F(RuntimeTest, ForbiddenCompilesAreMissesUntilTheLastOneLetsGo) {
+  ASSERT_TRUE(runtime().prepare(test::add_constant(1)));
+  auto first = runtime().forbid_compiles();
+  auto copy = first;
+  auto third = runtime().forbid_compiles();
+  first.reset();
+  third.reset();
+  EXPECT_EQ(runtime().prepare(test::add_constant(1))->tier, Tier::memory);
+  EXPECT_EQ(runtime().prepare(test::add_constant(2)).error().code, ErrorCode::cache_miss);
+  copy.reset();
+  EXPECT_EQ(runtime().prepare(test::add_constant(2))->tier, Tier::compiled)
+      << "at once: a miss is not remembered as a failure is";
+}
+
 TEST_F(RuntimeTest, ReadOnlyCompilesAndStoresNothing) {
   ASSERT_TRUE(runtime().prepare(test::add_constant(1)));
   LlvmRuntime other = second(CachePolicy::read_only);

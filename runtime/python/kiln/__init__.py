@@ -65,8 +65,8 @@ def prewarm(op=None, /, *, arch="cpu", config=None, tp=None, **shape) -> list:
 
     prewarm("kda_decode", arch="sm_90a,cpu", H=8, HV=8) makes all kernels of one op; the shape's
     names are those of `jitctl ops kda_decode`. prewarm(config="config.json", tp=4, arch="sm_90a")
-    makes those of a model, as `jitctl prewarm` does. Returns a (kernel, tier) for each, tier
-    "compiled" where it had to be made."""
+    makes those of a model, as `jitctl prewarm` does. Returns for each (kernel, where it
+    came from): "compiled" where it had to be made."""
     archs = [arch] if isinstance(arch, str) else list(arch)
     archs = [name for each in archs for name in each.split(",")]
     if config is None:
