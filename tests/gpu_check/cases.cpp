@@ -22,6 +22,12 @@ const std::vector<Case>& cases() {
       {"attention_decode",
        {{"Hkv", "1"}, {"D_qk", "576"}, {"D_vo", "512"}, {"v_in_k", "true"}, {"batch", "16"}}},
       {"attention_prefill", {}},
+      {"attention_prefill", {{"q_len", "16384"}}},
+      {"attention_prefill",
+       {{"batch", "5"}, {"q_len", "300"}, {"ragged", "true"}, {"lse", "true"}}},
+      {"attention_prefill", {{"paged", "true"}, {"io", "f16"}, {"window_left", "100"}}},
+      {"attention_prefill", {{"D_qk", "192"}, {"causal", "false"}}},
+      {"attention_prefill", {{"variant", "sigmoid"}, {"D_qk", "72"}, {"D_vo", "72"}}},
       {"router_gemm", {}},
       {"qk_rmsnorm", {}},
   };
