@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "tools/variant_file.h"
+
 namespace kiln::cli {
 namespace {
 
@@ -44,6 +46,8 @@ void RequestWords::add_to(CLI::App& app) {
   app.add_option("PARAM", params, "name=value; 'jitctl ops OP' lists names and defaults");
   app.add_option("--arch", arch, "sm_90a, gfx90a, cpu (this host), x86-64-v3, simt, ...")
       ->capture_default_str();
+  app.add_option("--variant", variant_file,
+                 "A JSON file with an attention variant, for variant=NAME (docs/ops)");
 }
 
 void RequestWords::add_simt_to(CLI::App& app) {
@@ -70,6 +74,7 @@ Result<OpArguments> parse_params(const Op& op, const std::vector<std::string>& p
 }
 
 Result<OpRequest> parse_request(const RequestWords& words, CallParams call_params) {
+  if (!words.variant_file.empty()) KILN_TRY(add_variant_file(words.variant_file));
   KILN_TRY_ASSIGN(const Op* const op, find_op(words.op));
   KILN_TRY_ASSIGN(OpArguments arguments, parse_params(*op, words.params, call_params));
   KILN_TRY_ASSIGN(Arch arch, parse_arch(words));

@@ -18,6 +18,8 @@ struct RequestWords {
   std::vector<std::string> params;
   std::string arch = "cpu";
 
+  std::string variant_file;  // an attention variant to know by its name
+
   // More of a simt arch, as options of their own.
   int warp = 0;  // 0: as the arch says
   bool check = false;

@@ -12,11 +12,20 @@ namespace {
 const Op& op() {
   return **find_op("attention_prefill");
 }
+const Implementation& named(std::string_view name) {
+  for (const Implementation& one : op().implementations) {
+    if (one.name == name) return one;
+  }
+  std::abort();
+}
+const Implementation& mma() {
+  return named("attention_prefill/mma");
+}
 const Implementation& gpu() {
-  return op().implementations[0];
+  return named("attention_prefill/plain");
 }
 const Implementation& cpu() {
-  return op().implementations[1];
+  return named("attention_prefill/cpu");
 }
 Shape shape_with(std::vector<NameValue> given = {}) {
   return parse_arguments(op(), given)->shape;
@@ -87,6 +96,24 @@ TEST(AttentionPrefillServe, NullTensorsAndSizesAreNamed) {
   params.total_q = (std::int64_t{1} << 30) + 1;
   EXPECT_EQ(cpu().can_serve(shape_with(), &params).reason(),
             "total_q is 1073741825; from 0 to 1073741824 are served");
+}
+
+// What the tensor cores' kernel leaves to the plain one, and why.
+TEST(AttentionPrefillServe, ThePlainKernelServesWhatTheTensorCoresDoNot) {
+  const Arch arch = *Arch::parse("sm_80");
+  EXPECT_TRUE(can_build(mma(), shape_with({{"D_qk", "72"}, {"D_vo", "256"}}), arch));
+  EXPECT_EQ(can_build(mma(), shape_with({{"D_qk", "100"}}), arch).reason(),
+            "D_qk=100: it copies 8 elements at a time and multiplies 16");
+  EXPECT_FALSE(can_build(mma(), shape_with(), *Arch::parse("gfx942")));
+  EXPECT_TRUE(can_build(gpu(), shape_with(), *Arch::parse("gfx942")));
+  EXPECT_EQ(can_build(mma(), shape_with(), *Arch::parse("sm_75")).reason(),
+            "sm_75 is older than sm_80");
+  AttentionPrefillParams params = params_with(1, 4);
+  EXPECT_TRUE(mma().can_serve(shape_with(), &params));
+  params.k.token_stride = 1028;
+  EXPECT_EQ(mma().can_serve(shape_with(), &params).reason(),
+            "rows of k do not begin at multiples of 16 bytes");
+  EXPECT_TRUE(gpu().can_serve(shape_with(), &params));
 }
 
 }  // namespace

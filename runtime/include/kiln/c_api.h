@@ -199,7 +199,7 @@ typedef struct kiln_kda_prefill_args {
 KILN_C_API kiln_status kiln_kda_prefill(kiln_runtime* runtime, const kiln_kda_prefill_args* args,
                                         const kiln_call_options* options);
 
-/* ---- Attention variants: expressions of the caller's own, as kiln/attention_variant.h says ---- */
+/* ---- Attention variants: expressions of the caller's own, as in kiln/attention_variant.h ---- */
 
 typedef struct kiln_attention_variant kiln_attention_variant;
 

@@ -47,7 +47,8 @@ struct Job {
   KILN_DEVICE KeyRange visible(const Params& p, int i) const {
     const int aligned = i + keys - queries;
     const int right = shape::causal ? 0 : p.window_right;
-    const int end = min(max(aligned + right + 1, 0), keys);
+    // Lengths reach 2^30: the sum is only formed where it is below `keys`.
+    const int end = right >= keys - 1 - aligned ? keys : max(aligned + right + 1, 0);
     return {min(max(aligned - p.window_left, 0), end), end};
   }
   // The keys that any of the rows `first` to `last` may see.

@@ -78,9 +78,11 @@ KILN_DEVICE void copy_rows(const Matrix& to, const void* data, int rows, PlaceOf
     const int column = i % chunks * kChunk;
     i64 offset = -1;
     if (row < rows && column < size) offset = place(row);
-    const bool valid = offset >= 0;
-    async_copy<kChunk>(to.cells(), to.offset(row, column), from, valid ? offset + column : 0,
-                       valid);
+    if (offset >= 0) {
+      async_copy<kChunk>(to.cells(), to.offset(row, column), from, offset + column);
+    } else {
+      to.cells().template store_vector<kChunk>(to.offset(row, column), Vec<Io, kChunk>{});
+    }
   }
 }
 

@@ -24,7 +24,7 @@ KILN_TILES_DEVICE constexpr int attention_prefill_keys(int d_qk, int d_vo) {
 // shared memory together.
 constexpr int kAttentionPrefillMmaRows = 64;
 KILN_TILES_DEVICE constexpr int attention_prefill_mma_keys(int d_qk, int d_vo) {
-  return d_qk <= 128 && d_vo <= 128 ? 64 : 32;
+  return d_qk <= 128 && d_vo <= 128 ? 64 : d_qk + d_vo <= 384 ? 32 : 16;
 }
 
 }  // namespace kiln
