@@ -8,6 +8,7 @@
 #include "runtime/reference/comparison.h"
 #include "runtime/reference/elements.h"
 #include "runtime/reference/kda_decode.h"
+#include "runtime/reference/kda_trial.h"
 #include "runtime/reference/sequence_lengths.h"
 #include "runtime/reference/trial_slots.h"
 #include "runtime/reference/trials.h"
@@ -20,14 +21,6 @@ namespace {
 constexpr double kStateTolerance = 2e-5;
 // Beyond the rounding of the output to its type: fp32 sums over K.
 constexpr double kOutTolerance = 1e-4;
-
-template <class Choice>
-Choice choice_of(const Op& op, const Shape& shape, const char* name) {
-  const auto spec = std::find_if(op.shape_params.begin(), op.shape_params.end(),
-                                 [&](const ParamSpec& one) { return one.name == name; });
-  const auto& all = spec->choices;
-  return static_cast<Choice>(std::find(all.begin(), all.end(), shape.word(name)) - all.begin());
-}
 
 struct KdaSetup {
   std::int64_t heads, value_heads, k, v, pool;
@@ -66,10 +59,7 @@ KdaSetup setup_of(const OpArguments& arguments, const Op& op, Random& random) {
   setup.io = float_type_of(shape.word("io"));
   setup.gate_io = float_type_of(shape.word("gate_io"));
   setup.state = float_type_of(shape.word("state"));
-  setup.settings.scale = 1 / std::sqrt(static_cast<double>(setup.k));
-  setup.settings.qk_l2norm = shape.flag("qk_l2norm");
-  setup.settings.gate = choice_of<KdaGate>(op, shape, "gate");
-  setup.settings.beta = choice_of<KdaBeta>(op, shape, "beta");
+  setup.settings = kda_settings_of(op, shape);
   setup.layout = choice_of<KdaLayout>(op, shape, "layout");
   return setup;
 }
@@ -127,12 +117,6 @@ void fill_inputs(KdaTensors& tensors, const KdaSetup& setup, Random& random) {
   fill_trial_slots(tensors.slots, setup.pool, random);
   const auto starts = starts_of(setup.lengths);
   std::copy(starts.begin(), starts.end(), tensors.starts.host_as<std::int32_t>());
-}
-
-double largest_of(const std::vector<double>& values) {
-  double most = 1e-30;
-  for (const double value : values) most = std::max(most, std::abs(value));
-  return most;
 }
 
 class KdaDecodeTrial : public Trial {

@@ -11,6 +11,7 @@
 #include "runtime/reference/comparison.h"
 #include "runtime/reference/elements.h"
 #include "runtime/reference/kda_prefill.h"
+#include "runtime/reference/kda_trial.h"
 #include "runtime/reference/sequence_lengths.h"
 #include "runtime/reference/trial_slots.h"
 #include "runtime/reference/trials.h"
@@ -45,14 +46,6 @@ struct Sizes {
   }
 };
 
-template <class Choice>
-Choice choice_of(const Op& op, const Shape& shape, const char* name) {
-  const auto spec = std::find_if(op.shape_params.begin(), op.shape_params.end(),
-                                 [&](const ParamSpec& one) { return one.name == name; });
-  const auto& all = spec->choices;
-  return static_cast<Choice>(std::find(all.begin(), all.end(), shape.word(name)) - all.begin());
-}
-
 Sizes sizes_of(const OpArguments& arguments, const Op& op, Random& random) {
   const Shape& shape = arguments.shape;
   const Shape& call = arguments.call;
@@ -65,16 +58,13 @@ Sizes sizes_of(const OpArguments& arguments, const Op& op, Random& random) {
   const std::int64_t batch = call.integer("batch");
   sizes.pool = call.integer("pool") == 0 ? batch : call.integer("pool");
   sizes.lengths = sequence_lengths(batch, call.integer("tokens"), sizes.ragged, random);
-  const std::int64_t of_no_sequence = sizes.ragged ? 3 : 0;
-  sizes.total = std::accumulate(sizes.lengths.begin(), sizes.lengths.end(), of_no_sequence);
+  sizes.total = std::accumulate(sizes.lengths.begin(), sizes.lengths.end(),
+                                std::int64_t{sizes.ragged ? 3 : 0});  // those of no sequence
   sizes.initial_state = call.flag("zero_initial_state") ? InitialState::zero : InitialState::slot;
   sizes.io = float_type_of(shape.word("io"));
   sizes.gate_io = float_type_of(shape.word("gate_io"));
   sizes.state = float_type_of(shape.word("state"));
-  sizes.settings.scale = 1 / std::sqrt(static_cast<double>(sizes.k));
-  sizes.settings.qk_l2norm = shape.flag("qk_l2norm");
-  sizes.settings.gate = choice_of<KdaGate>(op, shape, "gate");
-  sizes.settings.beta = choice_of<KdaBeta>(op, shape, "beta");
+  sizes.settings = kda_settings_of(op, shape);
   sizes.layout = choice_of<KdaLayout>(op, shape, "layout");
   return sizes;
 }
@@ -88,7 +78,6 @@ Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes) {
   const auto create = [&](ElementType type, std::vector<std::int64_t> shape) {
     return TrialTensor::create(*site.driver, site.device, type, std::move(shape));
   };
-  // Ragged sequences have rows [total], others [N, T].
   const auto rows = [&](ElementType type, std::vector<std::int64_t> inner) {
     std::vector<std::int64_t> shape{sizes.total};
     if (!sizes.ragged) shape = {sizes.batch(), sizes.batch() == 0 ? 1 : sizes.lengths[0]};
@@ -152,12 +141,6 @@ struct HeadPlace {
   std::int64_t slot;
   std::int64_t row_step;
 };
-
-double largest_of(const std::vector<double>& values) {
-  double most = 1e-30;
-  for (const double value : values) most = std::max(most, std::abs(value));
-  return most;
-}
 
 class KdaPrefillTrial : public Trial {
  public:

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The op kda_prefill: sequences of tokens of Kimi Delta Attention, from and to a pool of states.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 
 #include "templates/kernels/kda/tile.h"
 #include "templates/kernels/kda_prefill/chunk.h"
@@ -17,6 +19,8 @@ namespace {
 
 // Fewer tokens than this in each sequence go through the recurrence.
 constexpr std::int64_t kTokensChunked = 32;
+
+constexpr std::string_view kMatrixArchs[] = {"gfx90a", "gfx942", "gfx950"};
 
 const KdaPrefillParams& params_of(const void* params) {
   return *static_cast<const KdaPrefillParams*>(params);
@@ -48,6 +52,33 @@ Answer is_best_chunked(const KdaShape&, const void* params) {
   const std::int64_t tokens = p.cu_seqlens != nullptr ? p.total / std::max(p.batch, 1) : p.tokens;
   if (tokens >= kTokensChunked) return Answer::yes();
   return Answer::quick_no("{} tokens per sequence; worth it from {} on", tokens, kTokensChunked);
+}
+
+Answer can_build_chunked(const Shape& shape, const Arch& arch) {
+  if (arch.family() == ArchFamily::amd &&
+      std::ranges::none_of(kMatrixArchs, [&](std::string_view chip) {
+        return std::string_view(arch.name()).starts_with(chip);
+      })) {
+    return Answer::no(fmt::format("{} has no bf16 MFMA of 16 x 16 x 16; it builds {}", arch.name(),
+                                  fmt::join(kMatrixArchs, ", ")));
+  }
+  if (shape.integer("K") > 128) {
+    return Answer::no(fmt::format("K={}: it builds 64 and 128, whose chunks fit into shared memory",
+                                  shape.integer("K")));
+  }
+  return can_build_kda(shape, arch);
+}
+
+LaunchPlan plan_chunked_gpu(const KdaShape& shape, const void* params) {
+  const std::int64_t states = kda_states(shape, params_of(params));
+  if (states == 0) return {};
+  LaunchStep step;
+  step.dims.grid = {static_cast<std::uint32_t>(states),
+                    static_cast<std::uint32_t>(shape.v / kKdaPrefillValues), 1};
+  step.dims.block = {kKdaThreads, 1, 1};
+  step.dims.shared_bytes_dynamic = static_cast<std::uint32_t>(kda_prefill_shared(shape.k).total);
+  step.dims.programmatic_dependent_launch = true;
+  return {step};
 }
 
 LaunchPlan plan_gpu(const KdaShape& shape, const void* params) {
@@ -109,6 +140,17 @@ Op kda_prefill_op() {
       .params_bytes = sizeof(KdaPrefillParams),
       .implementations =
           {
+              Implementation{
+                  .name = "kda_prefill/chunked",
+                  .doc = "GPU: chunks of 16 tokens on matrix instructions, the state in registers",
+                  .families = {ArchFamily::nvidia, ArchFamily::amd},
+                  .can_build = can_build_chunked,
+                  .can_serve = can_serve_chunked,
+                  .is_best = is_best_chunked,
+                  .plan = plan_chunked_gpu,
+                  .source = "kda_prefill/chunked.cu",
+                  .name_expressions = {"kiln::kda_prefill_chunked"},
+              },
               Implementation{
                   .name = "kda_prefill/lane_rows",
                   .doc = "GPU: token by token, a warp keeps its state rows in registers",

@@ -75,9 +75,21 @@ TEST(KdaPrefillServe, MoreStatesThanALaunchHasAreRefused) {
             "1073741824 sequences of 32 heads are more than 16777216 states in one call");
 }
 
+TEST(KdaPrefillBuild, ChunksNeedMatrixInstructionsAndSmallKeys) {
+  const auto why_not = [](const char* arch, std::vector<NameValue> given) {
+    return can_build(named("chunked"), shape_with(std::move(given)), *Arch::parse(arch)).reason();
+  };
+  EXPECT_EQ(why_not("sm_80", {}), "");
+  EXPECT_EQ(why_not("gfx942", {}), "");
+  EXPECT_EQ(why_not("gfx1100", {}),
+            "gfx1100 has no bf16 MFMA of 16 x 16 x 16; it builds gfx90a, gfx942, gfx950");
+  EXPECT_EQ(why_not("sm_90a", {{"K", "256"}}),
+            "K=256: it builds 64 and 128, whose chunks fit into shared memory");
+}
+
 // The chunked implementations take what gives them a few chunks, and checkpoints between chunks.
 TEST(KdaPrefillServe, ChunksFromAFewTokensOn) {
-  for (const char* name : {"chunked_cpu"}) {
+  for (const char* name : {"chunked_cpu", "chunked"}) {
     KdaPrefillParams params = params_with(4, 4 * 32);
     EXPECT_TRUE(named(name).can_serve(shape_with(), &params));
     EXPECT_TRUE(named(name).is_best(shape_with(), &params));
