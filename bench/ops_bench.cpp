@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every op on this host at a real model's shape, against what the machine's memory and arithmetic
-// can do in the same run.
+// Every op on this host, or those that are named, at a real model's shape, against what the
+// machine's memory and arithmetic can do in the same run.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
+#include <vector>
 
 #include "bench/interleaved.h"
 #include "runtime/reference/limits.h"
@@ -56,5 +59,13 @@ void bench_op(Runtime& runtime, const Op& op, const Arch& arch, bench::Format fo
 int main(int argc, char** argv) {
   const auto runtime = require(Runtime::create(require(Options::from_environment())));
   const Arch arch = require(Arch::parse("cpu"));
-  for (const Op& op : ops()) bench_op(*runtime, op, arch, bench::format_of(argc, argv));
+  const std::vector<std::string_view> words(argv + 1, argv + argc);
+  const auto is_named = [&](std::string_view name) {
+    return std::find(words.begin(), words.end(), name) != words.end();
+  };
+  const bool all = std::none_of(words.begin(), words.end(),
+                                [](std::string_view word) { return word.front() != '-'; });
+  for (const Op& op : ops()) {
+    if (all || is_named(op.name)) bench_op(*runtime, op, arch, bench::format_of(argc, argv));
+  }
 }

@@ -229,5 +229,9 @@ KILN_DEVICE void prefetch_for_write(const void* address) {
 KILN_DEVICE void prefetch(const void* address) {
   __builtin_prefetch(address, 0, 3);
 }
+// Into the second-level cache: for more than the first level holds.
+KILN_DEVICE void prefetch_far(const void* address) {
+  __builtin_prefetch(address, 0, 2);
+}
 
 }  // namespace kiln

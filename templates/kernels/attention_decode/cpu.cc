@@ -25,7 +25,7 @@ constexpr int kTokens = 4;                           // whose products are compu
 constexpr int kLineElements = 64 / int{sizeof(Kv)};  // of a cache line
 
 constexpr int kGroupHeads = shape::Hq / shape::Hkv;  // query heads that share a key/value head
-constexpr int kRowsMax = 32;                         // of an item
+constexpr int kRowsMax = 32;                         // of an item, or of several taken together
 
 // Rows whose sums stay in registers: AVX-512 has 32 of them, the others 16.
 constexpr int kRowBlock = vector_lanes == 16 ? 4 : 2;
@@ -48,6 +48,7 @@ struct Job {
   int length;  // of the sequence
   int split;
   TokenRange tokens;
+  int base;  // where the rows stand in the scratch memory
 
   KILN_DEVICE int token_of(int row) const { return (first_row + row) / kGroupHeads; }
   KILN_DEVICE int head_of(int row) const {
@@ -120,6 +121,7 @@ constexpr bool kPairs = false;
 KILN_DEVICE void start_item(const AttentionDecodeParams& p, const Job& job, Scratch& scratch) {
   const float scale = p.scale * scale_of(p.k, job);
   for (int h = 0; h < job.rows; ++h) {
+    const int at = job.base + h;
     const int head = job.head_of(h);
     const Io* q = static_cast<const Io*>(p.q.data) + job.n * p.q.sequence_stride +
                   job.token_of(h) * p.q.token_stride + head * p.q.head_stride;
@@ -127,18 +129,18 @@ KILN_DEVICE void start_item(const AttentionDecodeParams& p, const Job& job, Scra
       for (int i = 0; i < shape::D_qk; i += 2 * vector_lanes) {
         Floats two;  // elements a lane
         __builtin_memcpy(&two, q + i, sizeof two);
-        store(scratch.queries[h] + i / 2, two);
+        store(scratch.queries[at] + i / 2, two);
       }
     } else {
       for (int i = 0; i < shape::D_qk; i += vector_lanes) {
-        store(scratch.queries[h] + i, load(q + i));
+        store(scratch.queries[at] + i, load(q + i));
       }
     }
-    for (int i = 0; i < shape::D_vo; i += vector_lanes) store(scratch.sums[h] + i, Floats(0.0f));
-    scratch.maxima[h] = minus_infinity();
-    scratch.totals[h] = 0.0f;
+    for (int i = 0; i < shape::D_vo; i += vector_lanes) store(scratch.sums[at] + i, Floats(0.0f));
+    scratch.maxima[at] = minus_infinity();
+    scratch.totals[at] = 0.0f;
     const float slope = p.alibi_slopes != nullptr ? p.alibi_slopes[head] : 0.0f;
-    LogitRow& row = scratch.logits[h];
+    LogitRow& row = scratch.logits[at];
     row = logit_row(p, scale, slope, job.length, job.token_of(h));
     row.end = min(row.end, job.tokens.end);
   }
@@ -193,17 +195,18 @@ KILN_DEVICE void score_block(Scratch& scratch, const Rows& at, int row, int t) {
   }
 }
 
-KILN_DEVICE void score_step(Scratch& scratch, const Rows& at, int rows) {
+KILN_DEVICE void score_step(Scratch& scratch, const Rows& at, int base, int rows) {
   for (int t = 0; t < at.count; t += kTokens) {
     if constexpr (!shape::v_in_k) {  // else the values come with the keys
       for (int r = 0; r < kTokens; ++r) {
-        for (int i = 0; i < shape::D_vo; i += kLineElements) prefetch(at.values[t + r] + i);
+        for (int i = 0; i < shape::D_vo; i += kLineElements) prefetch_far(at.values[t + r] + i);
       }
     }
-    int row = 0;
-    for (; row + kRowBlock <= rows; row += kRowBlock) score_block<kRowBlock>(scratch, at, row, t);
-    for (; row + 2 <= rows; row += 2) score_block<2>(scratch, at, row, t);
-    if (row < rows) score_block<1>(scratch, at, row, t);
+    int row = base;
+    const int end = base + rows;
+    for (; row + kRowBlock <= end; row += kRowBlock) score_block<kRowBlock>(scratch, at, row, t);
+    for (; row + 2 <= end; row += 2) score_block<2>(scratch, at, row, t);
+    if (row < end) score_block<1>(scratch, at, row, t);
   }
 }
 
@@ -220,9 +223,9 @@ KILN_DEVICE Floats logits_at(const LogitRow& row, const float* products, int key
 }
 
 // `first`: the step's first token.
-KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int rows) {
+KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int base, int rows) {
   const int whole = ceil_div(count, vector_lanes) * vector_lanes;
-  for (int h = 0; h < rows; ++h) {
+  for (int h = base; h < base + rows; ++h) {
     const LogitRow& row = scratch.logits[h];
     const bool all_seen = first >= row.begin && first + whole <= row.end;
     float* weights = scratch.weights[h];
@@ -233,12 +236,12 @@ KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int rows) {
       tops = select(tops < scores, scores, tops);
     }
     const float top = max(scratch.maxima[h], horizontal_max(tops));
-    const float base = finite_maximum(top);
-    scratch.factors[h] = exp2(scratch.maxima[h] - base);
+    const float low = finite_maximum(top);
+    scratch.factors[h] = exp2(scratch.maxima[h] - low);
     scratch.maxima[h] = top;
     Floats total(0.0f);
     for (int t = 0; t < whole; t += vector_lanes) {
-      const Floats weight = exp2(load(weights + t) - Floats(base));
+      const Floats weight = exp2(load(weights + t) - Floats(low));
       store(weights + t, weight);
       total += weight;
     }
@@ -249,7 +252,7 @@ KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int rows) {
 // Adds the step's values to the sums of `rows` rows from `row` on, for one block of columns. The
 // first rows of a step also ask for the next keys, an equal part of them with each block: as many
 // requests at once as memory can have under way, never a burst.
-template <int rows>
+template <int rows, bool ahead>
 KILN_DEVICE void add_block(Scratch& scratch, const Rows& at, const Rows& next, int row, int block) {
   constexpr int kAhead = ceil_div(shape::D_qk, kLineElements * kColumnBlocks);  // cache lines
   const int column = block * kBlockColumns;
@@ -263,9 +266,9 @@ KILN_DEVICE void add_block(Scratch& scratch, const Rows& at, const Rows& next, i
     }
   }
   for (int t = 0; t < at.count; ++t) {
-    if (row == 0) {
-      const Kv* ahead = next.keys[t] + block * kAhead * kLineElements;
-      for (int i = 0; i < kAhead; ++i) prefetch(ahead + i * kLineElements);
+    if constexpr (ahead) {
+      const Kv* key = next.keys[t] + block * kAhead * kLineElements;
+      for (int i = 0; i < kAhead; ++i) prefetch_far(key + i * kLineElements);
     }
     Floats values[kColumnVectors];
 #pragma clang loop unroll(full)
@@ -288,14 +291,24 @@ KILN_DEVICE void add_block(Scratch& scratch, const Rows& at, const Rows& next, i
   }
 }
 
-KILN_DEVICE void add_step(Scratch& scratch, const Rows& at, const Rows& next, int rows) {
+template <int rows>
+KILN_DEVICE int add_rows(Scratch& scratch, const Rows& at, const Rows& next, int row, int base,
+                         int block) {
+  if (row == base) {
+    add_block<rows, true>(scratch, at, next, row, block);
+  } else {
+    add_block<rows, false>(scratch, at, next, row, block);
+  }
+  return row + rows;
+}
+
+KILN_DEVICE void add_step(Scratch& scratch, const Rows& at, const Rows& next, int base, int rows) {
+  const int end = base + rows;
   for (int block = 0; block < kColumnBlocks; ++block) {
-    int row = 0;
-    for (; row + kRowBlock <= rows; row += kRowBlock) {
-      add_block<kRowBlock>(scratch, at, next, row, block);
-    }
-    for (; row + 2 <= rows; row += 2) add_block<2>(scratch, at, next, row, block);
-    if (row < rows) add_block<1>(scratch, at, next, row, block);
+    int row = base;
+    while (row + kRowBlock <= end) row = add_rows<kRowBlock>(scratch, at, next, row, base, block);
+    while (row + 2 <= end) row = add_rows<2>(scratch, at, next, row, base, block);
+    if (row < end) add_rows<1>(scratch, at, next, row, base, block);
   }
 }
 
@@ -320,13 +333,15 @@ KILN_DEVICE void finish_item(const AttentionDecodeParams& p, const Job& job, Scr
   for (int h = 0; h < job.rows; ++h) {
     const int head = job.head_of(h);
     const int token = job.token_of(h);
-    const float* sums = scratch.sums[h];
+    const float* sums = scratch.sums[job.base + h];
     if (p.splits == 1) {
-      const RowEnd end = end_row(scratch.maxima[h], scratch.totals[h], sink_of(p, head));
+      const RowEnd end =
+          end_row(scratch.maxima[job.base + h], scratch.totals[job.base + h], sink_of(p, head));
       store_row(p, job.n, token, head, sums, end, scale);
       continue;
     }
-    const RowEnd end = end_row(scratch.maxima[h], scratch.totals[h], minus_infinity());
+    const RowEnd end =
+        end_row(scratch.maxima[job.base + h], scratch.totals[job.base + h], minus_infinity());
     const Floats share(end.share * scale);
     const i64 row = partial_row(p, job.n, token, head, job.split);
     float* partial = p.workspace + row * shape::D_vo;
@@ -335,21 +350,37 @@ KILN_DEVICE void finish_item(const AttentionDecodeParams& p, const Job& job, Scr
   }
 }
 
-KILN_DEVICE void run_item(const AttentionDecodeParams& p, const Job& job, Scratch& scratch) {
+// The item of the key/value head that is `i` heads on.
+KILN_DEVICE Job heads_on(const Job& job, int i) {
+  Job other = job;
+  other.kv_head += i;
+  other.base = i * job.rows;
+  return other;
+}
+
+// The items of `heads` neighbouring key/value heads together, step by step and in each step head by
+// head: in a page of the usual layout their rows lie side by side, so that a step's memory pages
+// are looked up and opened once for all of them.
+KILN_DEVICE void run_items(const AttentionDecodeParams& p, const Job& job, int heads,
+                           Scratch& scratch) {
   if (p.splits > 1 && job.tokens.begin >= job.tokens.end) return;  // the merge does not look here
-  start_item(p, job, scratch);
+  for (int i = 0; i < heads; ++i) start_item(p, heads_on(job, i), scratch);
   Rows steps[2];
   int current = 0;
   find_rows(p, job, job.tokens.begin, steps[0]);
   for (int first = job.tokens.begin; first < job.tokens.end; first += kTile) {
-    const int next = current ^ 1;
-    find_rows(p, job, first + kTile, steps[next]);
-    score_step(scratch, steps[current], job.rows);
-    weigh_step(scratch, first, steps[current].count, job.rows);
-    add_step(scratch, steps[current], steps[next], job.rows);
-    current = next;
+    for (int i = 0; i < heads; ++i) {
+      const int next = current ^ 1;
+      const bool last = i + 1 == heads;
+      find_rows(p, heads_on(job, last ? 0 : i + 1), last ? first + kTile : first, steps[next]);
+      const int base = i * job.rows;
+      score_step(scratch, steps[current], base, job.rows);
+      weigh_step(scratch, first, steps[current].count, base, job.rows);
+      add_step(scratch, steps[current], steps[next], base, job.rows);
+      current = next;
+    }
   }
-  finish_item(p, job, scratch);
+  for (int i = 0; i < heads; ++i) finish_item(p, heads_on(job, i), scratch);
 }
 
 // Neighbours among the items read neighbouring heads of the same tokens.
@@ -367,7 +398,16 @@ KILN_DEVICE Job find_job(const AttentionDecodeParams& p, i64 item) {
   job.rows = min(tile_rows, rows - job.first_row);
   job.length = length_of(p, job.n);
   job.tokens = split_range(p, job.length, job.split);
+  job.base = 0;
   return job;
+}
+
+// How many of the items from that of `job` on, `count` at most, are of its split's neighbouring
+// heads and fit into the scratch memory.
+KILN_DEVICE int heads_together(const AttentionDecodeParams& p, const Job& job, i64 count) {
+  if (job.rows != p.q_tokens * kGroupHeads) return 1;  // a head is several items
+  const int room = min(shape::Hkv - job.kv_head, kRowsMax / job.rows);
+  return static_cast<int>(min(count, static_cast<i64>(room)));
 }
 
 // Puts the splits of one output row together, in their order.
@@ -399,7 +439,12 @@ KILN_CPU_KERNEL(attention_decode_cpu_split, host, params, first, last) {
   using namespace attention_decode_detail;
   const AttentionDecodeParams& p = *static_cast<const AttentionDecodeParams*>(params);
   Scratch& scratch = *static_cast<Scratch*>(host->scratch);
-  for (i64 item = first; item < last; ++item) run_item(p, find_job(p, item), scratch);
+  for (i64 item = first; item < last;) {
+    const Job job = find_job(p, item);
+    const int heads = heads_together(p, job, last - item);
+    run_items(p, job, heads, scratch);
+    item += heads;
+  }
 }
 
 KILN_CPU_KERNEL(attention_decode_cpu_merge, host, params, first, last) {

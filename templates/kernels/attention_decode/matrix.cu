@@ -24,6 +24,8 @@ constexpr int kRows = 16 * kRowTiles;  // of a block
 constexpr int kTile =
     attention_decode_step_tokens(kGroupHeads, shape::D_qk, shape::D_vo, shape::v_in_k);
 constexpr int kThreads = 128 * kRowTiles;
+// Of a multiprocessor: what the registers of queries and sums leave room for.
+constexpr int kBlocks = (shape::D_qk + shape::D_vo > 512 ? 3 : 4) / kRowTiles;
 constexpr int kSlices = 128 / warp_size;  // warps that share a tile of rows
 
 constexpr int kPart = 8;                     // elements of one copy
@@ -343,7 +345,7 @@ KILN_DEVICE void store_rows(const AttentionDecodeParams& p, const Job& job, cons
 
 // Grid: x counts (sequence, key/value head, tile of rows), y the splits. Block: 128 threads for
 // each 16 rows.
-KILN_KERNEL(attention_decode_detail::kThreads, attention_decode_detail::kRowTiles == 1 ? 4 : 2)
+KILN_KERNEL(attention_decode_detail::kThreads, attention_decode_detail::kBlocks)
 attention_decode_matrix(KILN_PARAMS(AttentionDecodeParams) p) {
   using namespace attention_decode_detail;
   KILN_SHARED(Kv, keys, 2 * kTile * kKeyStride);
