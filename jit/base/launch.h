@@ -52,6 +52,12 @@ class KILN_API LaunchPlan {
     steps_[size_++] = step;
   }
 
+  // A step to be filled in where it is.
+  LaunchStep& add() {
+    if (size_ == kStepsMax) refuse_step();
+    return steps_[size_++];
+  }
+
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   const LaunchStep* begin() const { return steps_.data(); }

@@ -83,7 +83,7 @@ Result<void> kda_decode(Runtime& runtime, const KdaDecodeArgs& args, const CallO
   const KdaKind kind{args.gate, args.beta, args.layout, args.qk_l2norm};
   TensorCheck check("kda_decode");
   KILN_TRY(check_numbers(args));
-  KILN_TRY_ASSIGN(const KdaSizes sizes,
+  KILN_TRY_ASSIGN(const KdaSizes& sizes,
                   check_kda(check, "kda_decode", tensors, kind, args.tokens_max));
   KILN_TRY(check_verify(check, args, sizes));
   static const Op* const op = *find_op("kda_decode");

@@ -18,8 +18,8 @@ Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args, const Cal
   TensorCheck check("kda_prefill");
   KILN_TRY(check.check_rank("cu_seqlens", args.cu_seqlens, 1));
   KILN_TRY(check.check_rank("slots", args.slots, 1));
-  KILN_TRY_ASSIGN(const KdaSizes sizes, check_kda(check, "kda_prefill", tensors, kind,
-                                                  std::numeric_limits<std::int64_t>::max()));
+  KILN_TRY_ASSIGN(const KdaSizes& sizes, check_kda(check, "kda_prefill", tensors, kind,
+                                                   std::numeric_limits<std::int64_t>::max()));
   static const Op* const op = *find_op("kda_prefill");
   KdaPrefillParams params{};
   fill_kda(tensors, sizes, &params);

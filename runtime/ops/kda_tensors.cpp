@@ -98,12 +98,16 @@ Result<void> check_states(TensorCheck& check, std::string_view op, const KdaTens
   return check.check("slots", tensors.slots, slot, {n}, Inner::any_stride);
 }
 
-KdaHeads heads_of(const DLTensor& tensor, const KdaTensors& tensors, const KdaSizes& sizes) {
+// Field by field: a struct that is put together and then copied in larger pieces makes the
+// processor wait for its own stores.
+void set_heads(const DLTensor& tensor, const KdaTensors& tensors, const KdaSizes& sizes,
+               KdaHeads* heads) {
   const std::int64_t outer = kda_stride(tensor, 0);
-  const std::int64_t head = kda_stride(tensor, sizes.token_dims);
-  if (sizes.token_dims == 2) return {address_of(tensor), outer, kda_stride(tensor, 1), head};
-  if (tensors.varlen()) return {address_of(tensor), 0, outer, head};
-  return {address_of(tensor), outer, 0, head};
+  const bool packed = sizes.token_dims == 1 && tensors.varlen();
+  heads->data = address_of(tensor);
+  heads->sequence_stride = packed ? 0 : outer;
+  heads->token_stride = packed ? outer : sizes.token_dims == 2 ? kda_stride(tensor, 1) : 0;
+  heads->head_stride = kda_stride(tensor, sizes.token_dims);
 }
 
 const float* weights_of(const DLTensor& tensor) {
@@ -122,7 +126,7 @@ bool KdaTensors::varlen() const {
 
 Result<KdaSizes> check_kda(TensorCheck& check, std::string_view op, const KdaTensors& tensors,
                            const KdaKind& kind, std::int64_t tokens_max) {
-  KILN_TRY_ASSIGN(const KdaSizes sizes, read_sizes(check, op, tensors, tokens_max));
+  KILN_TRY_ASSIGN(const KdaSizes& sizes, read_sizes(check, op, tensors, tokens_max));
   if (sizes.sequences > INT32_MAX) {  // before one is added to them
     return fail(ErrorCode::invalid_argument,
                 fmt::format("{}: {} sequences; at most {}", op, sizes.sequences, INT32_MAX));
@@ -179,12 +183,12 @@ float kda_scale(std::optional<float> scale, const KdaSizes& sizes) {
 }
 
 void fill_kda(const KdaTensors& tensors, const KdaSizes& sizes, KdaParams* params) {
-  params->q = heads_of(tensors.q, tensors, sizes);
-  params->k = heads_of(tensors.k, tensors, sizes);
-  params->v = heads_of(tensors.v, tensors, sizes);
-  params->a = heads_of(tensors.a, tensors, sizes);
-  params->b = heads_of(tensors.b, tensors, sizes);
-  params->out = heads_of(tensors.out, tensors, sizes);
+  set_heads(tensors.q, tensors, sizes, &params->q);
+  set_heads(tensors.k, tensors, sizes, &params->k);
+  set_heads(tensors.v, tensors, sizes, &params->v);
+  set_heads(tensors.a, tensors, sizes, &params->a);
+  set_heads(tensors.b, tensors, sizes, &params->b);
+  set_heads(tensors.out, tensors, sizes, &params->out);
   params->a_log = weights_of(tensors.a_log);
   params->dt_bias = weights_of(tensors.dt_bias);
   params->state = kda_pool_of(tensors.state);

@@ -45,20 +45,20 @@ Answer is_best_large(const KdaShape& shape, const void* params) {
   return Answer::quick_no("{} states; worth it from {} on", states, kStatesLarge);
 }
 
-LaunchStep gpu_step(std::int64_t blocks_x, std::int64_t blocks_y) {
-  LaunchStep step;
-  step.dims.grid = {static_cast<std::uint32_t>(blocks_x), static_cast<std::uint32_t>(blocks_y), 1};
-  step.dims.block = {kKdaThreads, 1, 1};
+LaunchStep& add_gpu_step(LaunchPlan& plan, std::int64_t blocks_x, std::int64_t blocks_y) {
+  LaunchStep& step = plan.add();
+  step.dims.grid.x = static_cast<std::uint32_t>(blocks_x);
+  step.dims.grid.y = static_cast<std::uint32_t>(blocks_y);
+  step.dims.block.x = kKdaThreads;
   step.dims.programmatic_dependent_launch = true;
   return step;
 }
 
 LaunchPlan plan_large(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
-  if (states == 0) return {};
-  LaunchStep step = gpu_step(states, 1);
-  step.dims.fill_device = true;
-  return {step};
+  LaunchPlan plan;
+  if (states > 0) add_gpu_step(plan, states, 1).dims.fill_device = true;
+  return plan;
 }
 
 // Enough blocks to give each multiprocessor of a large chip work, as long as each warp of a block
@@ -66,19 +66,23 @@ LaunchPlan plan_large(const KdaShape& shape, const void* params) {
 LaunchPlan plan_small(const KdaShape& shape, const void* params) {
   constexpr std::int64_t kBlocksWanted = 512;
   const std::int64_t states = kda_states(shape, params_of(params));
-  if (states == 0) return {};
+  LaunchPlan plan;
+  if (states == 0) return plan;
   const int rows_min = kda_block_rows(shape.vk, shape.k, shape.v, shape.state_bytes);
   std::int64_t slices = 1;
   while (states * slices < kBlocksWanted && rows_min * slices * 2 <= shape.v) slices *= 2;
-  return {gpu_step(states, slices)};
+  add_gpu_step(plan, states, slices);
+  return plan;
 }
 
 LaunchPlan plan_several(const KdaShape& shape, const void* params) {
   const KdaDecodeParams& p = params_of(params);
   const std::int64_t states = kda_states(shape, p);
-  if (states == 0 || p.tokens == 0) return {};
-  return {
-      gpu_step(states, shape.v / kda_token_rows(shape.vk, shape.k, shape.v, shape.state_bytes))};
+  LaunchPlan plan;
+  if (states == 0 || p.tokens == 0) return plan;
+  add_gpu_step(plan, states,
+               shape.v / kda_token_rows(shape.vk, shape.k, shape.v, shape.state_bytes));
+  return plan;
 }
 
 LaunchPlan plan_cpu(const KdaShape& shape, const void* params) {

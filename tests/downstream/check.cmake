@@ -20,6 +20,12 @@ function(check_programs folder label)
       message(FATAL_ERROR "${label}: own_kernel said: ${out}")
     endif()
   endforeach()
+  # The same in a kiln-worker, which must be found first.
+  run(${CMAKE_COMMAND} -E env KILN_CACHE_DIR=${cache}_worker KILN_ISOLATION=all ${environment}
+    ${folder}/own_kernel)
+  if(NOT out MATCHES "y = 13 25 37, compiles 1, disk hits 0")
+    message(FATAL_ERROR "${label}: own_kernel by kiln-worker said: ${out}")
+  endif()
   run(${CMAKE_COMMAND} -E env KILN_CACHE_DIR=${cache} ${folder}/from_c)
   if(NOT out MATCHES "from C: ready 0")
     message(FATAL_ERROR "${label}: from_c said: ${out}")
@@ -45,16 +51,17 @@ endif()
 if(NOT EXISTS ${prefix}/lib/libkiln_llvm.so)
   message(FATAL_ERROR "no LLVM plugin: build with KILN_BUILD_LLVM=ON or set KILN_LLVM_LIBRARY")
 endif()
-set(without_variable --unset=KILN_LLVM_LIBRARY)
+set(without_variable --unset=KILN_LLVM_LIBRARY --unset=KILN_WORKER)
 
-# Shared: libkiln.so finds the plugin beside itself.
+# Shared: libkiln.so finds the plugin beside itself, and the worker in the bin beside its folder.
 set(environment ${without_variable})
 run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/shared -G Ninja -DCMAKE_PREFIX_PATH=${prefix})
 run(${CMAKE_COMMAND} --build ${WORK}/shared)
 check_programs(${WORK}/shared shared)
 
 # Static: the program is the library, and may be anywhere, so it is told.
-set(environment KILN_LLVM_LIBRARY=${prefix}/lib/libkiln_llvm.so)
+set(environment KILN_LLVM_LIBRARY=${prefix}/lib/libkiln_llvm.so
+  KILN_WORKER=${prefix}/bin/kiln-worker)
 run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/static -G Ninja -DCMAKE_PREFIX_PATH=${prefix}
   -DKILN_FORM=static)
 run(${CMAKE_COMMAND} --build ${WORK}/static)

@@ -47,9 +47,12 @@ struct Field {
 
 template <class Args>
 void expect_refused(const char* op, Args args, std::vector<Field> (*fields_of)(Args&),
-                    Result<void> (*call)(Runtime&, const Args&, const CallOptions&)) {
+                    Result<void> (*call)(Runtime&, const Args&, const CallOptions&),
+                    std::pair<const char*, const char*> unlike_sample = {}) {
   StubRuntime stub(KILN_QUIET_CUDA);
-  stub.store_kernels(**find_op(op), sample_shape(**find_op(op)));
+  Shape shape = sample_shape(**find_op(op));
+  if (unlike_sample.first) shape.set(unlike_sample.first, std::string(unlike_sample.second));
+  stub.store_kernels(**find_op(op), shape);
   ASSERT_TRUE(call(*stub, args, {})) << op;
   const std::uint64_t launches = stub.launches();
   for (const Field& field : fields_of(args)) {
@@ -92,14 +95,40 @@ TEST_F(BadTensorsTest, KdaDecode) {
                  kda_decode);
 }
 
+// With all that a call may leave out.
+TEST_F(BadTensorsTest, KdaDecodeOfDrafts) {
+  KdaDecodeArgs draft = sample_kda_decode(tensors_, 4);
+  draft.slots = tensors_.i32({2, 3});
+  draft.cu_seqlens = tensors_.i32({3});
+  draft.tokens_max = 3;
+  draft.accepted = tensors_.i32({2});
+  draft.intermediate = tensors_.f32({5, 3, 8, 128, 128});
+  draft.intermediate_slots = tensors_.i32({2});
+  expect_refused<KdaDecodeArgs>(
+      "kda_decode", draft,
+      [](KdaDecodeArgs& args) -> std::vector<Field> {
+        return {KILN_FIELD(slots), KILN_FIELD(cu_seqlens), KILN_FIELD(accepted),
+                KILN_FIELD(intermediate), KILN_FIELD(intermediate_slots)};
+      },
+      kda_decode);
+}
+
 TEST_F(BadTensorsTest, KdaPrefill) {
-  expect_refused("kda_prefill", sample_kda_prefill(tensors_, 4), kda_fields<KdaPrefillArgs>,
-                 kda_prefill);
+  expect_refused<KdaPrefillArgs>(
+      "kda_prefill", sample_kda_prefill(tensors_, 4),
+      [](KdaPrefillArgs& args) {
+        std::vector<Field> fields = kda_fields(args);
+        fields.push_back(KILN_FIELD(cu_seqlens));
+        return fields;
+      },
+      kda_prefill);
 }
 
 TEST_F(BadTensorsTest, AttentionDecode) {
+  AttentionDecodeArgs with_lse = sample_attention_decode(tensors_, 4);
+  with_lse.lse = tensors_.f32({4, 32});
   expect_refused<AttentionDecodeArgs>(
-      "attention_decode", sample_attention_decode(tensors_, 4),
+      "attention_decode", with_lse,
       [](AttentionDecodeArgs& args) -> std::vector<Field> {
         return {KILN_FIELD(q),
                 KILN_FIELD(k_cache),
@@ -107,6 +136,7 @@ TEST_F(BadTensorsTest, AttentionDecode) {
                 KILN_FIELD(seq_lens),
                 KILN_FIELD(out),
                 Field{"v_cache", [&args]() -> DLTensor& { return *args.v_cache; }},
+                Field{"lse", [&args]() -> DLTensor& { return *args.lse; }},
                 Field{"workspace", [&args]() -> DLTensor& { return *args.workspace; }, true}};
       },
       attention_decode);
@@ -137,12 +167,15 @@ TEST_F(BadTensorsTest, QkRmsnorm) {
 }
 
 TEST_F(BadTensorsTest, RouterGemm) {
+  RouterGemmArgs with_bias = sample_router_gemm(tensors_, 4);
+  with_bias.bias = tensors_.f32({256});
   expect_refused<RouterGemmArgs>(
-      "router_gemm", sample_router_gemm(tensors_, 4),
+      "router_gemm", with_bias,
       [](RouterGemmArgs& args) -> std::vector<Field> {
-        return {KILN_FIELD(a), KILN_FIELD(w), KILN_FIELD(out)};
+        return {KILN_FIELD(a), KILN_FIELD(w), KILN_FIELD(out),
+                Field{"bias", [&args]() -> DLTensor& { return *args.bias; }}};
       },
-      router_gemm);
+      router_gemm, {"bias", "f32"});
 }
 
 }  // namespace

@@ -54,6 +54,7 @@ static void run_an_op(kiln_runtime* runtime) {
   kiln_router_gemm_args args = {sizeof args, &ta, &tw, &tout, NULL};
   kiln_pair shape[] = {{"N", "64"}, {"K", "256"}};
   kiln_request request = {sizeof request, "router_gemm", shape, 2, {kDLCPU, 0}, NULL};
+  kiln_call_options call = {0, NULL, NULL};
   kiln_prefetch* prefetch = NULL;
   uint64_t before[32], after[32];
   int answer = -1;
@@ -74,6 +75,11 @@ static void run_an_op(kiln_runtime* runtime) {
   CHECK(memcmp(before, after, kiln_counter_count() * sizeof *before) == 0);
   CHECK(kiln_unload(runtime, &request, &answer) == KILN_OK && answer == 1);
   CHECK(kiln_load(runtime, &request) == KILN_OK);
+  SAYS(kiln_router_gemm(runtime, &args, &call), KILN_INVALID_ARGUMENT,
+       "call_options.size_bytes is 0");
+  call.size_bytes = sizeof call;
+  call.arch = "sm_";
+  SAYS(kiln_router_gemm(runtime, &args, &call), KILN_INVALID_ARGUMENT, "sm_");
   args.out = NULL;
   SAYS(kiln_router_gemm(runtime, &args, NULL), KILN_INVALID_ARGUMENT, "'out' is null");
 }
@@ -238,6 +244,30 @@ static void refuse_bad_input(kiln_runtime* runtime) {
   kiln_kernel_destroy(NULL);
 }
 
+/* An op with arguments of no size, without a runtime and without tensors,
+ * of which it misses `first`. */
+#define REFUSES(function, first)                                               \
+  do {                                                                         \
+    function##_args args;                                                      \
+    memset(&args, 0, sizeof args);                                             \
+    SAYS(function(runtime, NULL, NULL), KILN_INVALID_ARGUMENT, "is null");     \
+    SAYS(function(runtime, &args, NULL), KILN_INVALID_ARGUMENT, "size_bytes"); \
+    args.size_bytes = sizeof args + 8;                                         \
+    SAYS(function(runtime, &args, NULL), KILN_INVALID_ARGUMENT, "size_bytes"); \
+    args.size_bytes = sizeof args;                                             \
+    SAYS(function(NULL, &args, NULL), KILN_INVALID_ARGUMENT, "kiln_runtime");  \
+    SAYS(function(runtime, &args, NULL), KILN_INVALID_ARGUMENT, first);        \
+  } while (0)
+
+static void refuse_bad_calls(kiln_runtime* runtime) {
+  REFUSES(kiln_kda_decode, "'q' is null");
+  REFUSES(kiln_kda_prefill, "'q' is null");
+  REFUSES(kiln_attention_decode, "'q' is null");
+  REFUSES(kiln_attention_prefill, "'q' is null");
+  REFUSES(kiln_qk_rmsnorm, "'q' is null");
+  REFUSES(kiln_router_gemm, "'a' is null");
+}
+
 int main(int argc, char** argv) {
   kiln_pair settings[] = {{"KILN_CACHE_DIR", argc > 1 ? argv[1] : ""}, {"KILN_JOBS", "2"}};
   kiln_runtime_options options = {sizeof options, settings, 2, on_event, &events};
@@ -255,6 +285,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   refuse_bad_input(runtime);
+  refuse_bad_calls(runtime);
   if (kiln_kernel_create(runtime, &probe, 0, &kernel) == KILN_UNAVAILABLE) {
     printf("%s\n", kiln_last_error());
     kiln_runtime_destroy(runtime);
