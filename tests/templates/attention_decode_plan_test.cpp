@@ -207,7 +207,7 @@ TEST(AttentionDecodeBuild, RefusalsSayWhy) {
   EXPECT_EQ(by_matrix({}, "gfx1100"),
             "gfx1100 has no MFMA on bf16; gfx90a, gfx942 and gfx950 have");
   EXPECT_EQ(by_matrix({{"D_qk", "512"}, {"D_vo", "512"}}, "sm_90a"),
-            "its steps need 77632 bytes of shared memory; it takes 49152");
+            "its steps need 72256 bytes of shared memory; it takes 49152");
   EXPECT_EQ(can_build(gpu(), shape_with(), *Arch::parse("sm_75")).reason(),
             "sm_75 is older than sm_80");
 }
