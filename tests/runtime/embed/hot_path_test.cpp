@@ -131,13 +131,16 @@ TEST_F(HotPathTest, EveryImplementationOfAGatedRouterIsCapturedWithoutAllocation
                {one_launch, "router_gemm/few_tokens", 1},
                {sample(64), "router_gemm/matrix_tiles", 2},
                {misaligned, "router_gemm/dot_tiles", 2}};
+  int stream = 0;
+  CallOptions on_stream;
+  on_stream.stream = {&stream};
   stub_.capture(true);
-  const auto missed = router_gemm(*stub_, cases[0].args, {});
+  const auto missed = router_gemm(*stub_, cases[0].args, on_stream);
   ASSERT_FALSE(missed);
   EXPECT_NE(missed.error().message.find("captured"), std::string::npos) << missed.error().message;
   for (const auto& [args, implementation, launches] : cases) {
     Selection selected;
-    CallOptions options;
+    CallOptions options = on_stream;
     options.selected = &selected;
     stub_.capture(false);
     const auto first = router_gemm(*stub_, args, options);
@@ -147,7 +150,7 @@ TEST_F(HotPathTest, EveryImplementationOfAGatedRouterIsCapturedWithoutAllocation
     const std::uint64_t launched = stub_.launches();
     const std::uint64_t before = allocations;
     for (int i = 0; i < 100; ++i) {
-      if (!router_gemm(*stub_, args, {})) ADD_FAILURE();
+      if (!router_gemm(*stub_, args, on_stream)) ADD_FAILURE();
     }
     EXPECT_EQ(allocations, before) << implementation;
     EXPECT_EQ(stub_.launches(), launched + 100 * launches) << implementation;

@@ -86,7 +86,7 @@ SampleCall sample(const char* op, SampleTensors& make,
           [args = args_of(make, 4), call](Runtime& runtime, const CallOptions& options) {
             return call(runtime, args, options);
           },
-          [args = args_of(make, 9), call](Runtime& runtime, const CallOptions& options) {
+          [args = args_of(make, 3), call](Runtime& runtime, const CallOptions& options) {
             return call(runtime, args, options);
           }};
 }
