@@ -139,7 +139,7 @@ class AttentionPrefillTrial : public Trial {
   // What an implementation loses that rounds the weights to the io type, for its instructions.
   double weight_roundoff() const {
     if (selection_.implementation->name != "attention_prefill/mma") return 0;
-    return half_ulp(sizes_.io, 1.0) * 2;
+    return half_ulp(sizes_.io, 1.0);
   }
   bool dumps() const { return sizes_.variant == "logits_dump"; }
   bool is_full() const {
