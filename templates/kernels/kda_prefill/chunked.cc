@@ -68,7 +68,9 @@ KILN_DEVICE void load_state(const KdaPool& pool, i64 slot, const Item& item, Scr
     if constexpr (kVk) {
       for (int i = 0; i < kPanel; ++i) {
         const State* from = matrix + (panel * kPanel + i) * shape::K;
-        for (int j = 0; j < shape::K; j += vector_lanes) store(scratch.row + j, load(from + j));
+        for (int j = 0; j < shape::K; j += kPair) {  // in the order of the other keys
+          store_pair<float>(scratch.row + j, load_pair<KeyOrder>(from + j));
+        }
         for (int j = 0; j < shape::K; ++j) scratch.state[panel][j][i] = scratch.row[j];
       }
     } else {
@@ -88,7 +90,9 @@ KILN_DEVICE void store_state(const KdaPool& pool, i64 slot, const Item& item, Sc
       for (int i = 0; i < kPanel; ++i) {
         for (int j = 0; j < shape::K; ++j) scratch.row[j] = scratch.state[panel][j][i];
         State* to = matrix + (panel * kPanel + i) * shape::K;
-        for (int j = 0; j < shape::K; j += vector_lanes) store(to + j, load(scratch.row + j));
+        for (int j = 0; j < shape::K; j += kPair) {
+          store_pair<KeyOrder>(to + j, load_pair<float>(scratch.row + j));
+        }
       }
     } else {
       for (int j = 0; j < shape::K; ++j) {
