@@ -59,7 +59,7 @@ const std::vector<BadInput> kBadInputs = {
     {"unknown_word", {"which", "kda_decode", "gate=soft"}, 2, {"gate", "soft", "softplus"}},
     {"twice", {"which", "kda_decode", "HV=4", "HV=8"}, 2, {"HV"}},
     {"call_param", {"compile", "kda_decode", "batch=4"}, 2, {"batch", "run-time argument"}},
-    {"not_built", {"which", "attention_prefill", "io=f16"}, 4, {"io=f16"}},
+    {"not_built", {"which", "attention_prefill", "D_qk=1000"}, 4, {"D_qk=1000"}},
     {"groups", {"which", "kda_decode", "H=3", "HV=4"}, 4, {"HV", "H"}},
     {"arch_form", {"which", "kda_decode", "--arch", "sm_9"}, 2, {"sm_9", "sm_90a"}},
     {"arch_unknown", {"which", "kda_decode", "--arch", "hopper"}, 2, {"hopper", "sm_90a"}},

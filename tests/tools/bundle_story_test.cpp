@@ -10,6 +10,7 @@
 #include "cache/bundle_writer.h"
 #include "cache/store.h"
 #include "jit/base/artifact.h"
+#include "jit/base/elf_image.h"
 #include "tests/tools/jitctl.h"
 
 namespace kiln::test {
@@ -83,8 +84,14 @@ std::vector<std::string> with(std::vector<std::string> words, const std::string&
 }
 
 void flip_last_text_byte(Bytes& code) {
-  // Past the headers of a small shared object lies what is loaded.
-  code[0x280] ^= std::byte{1};
+  const ElfImage image = ElfImage::parse(code).value();
+  for (const ElfSection& section : image.sections) {
+    if (section.name != ".text") continue;
+    code[static_cast<std::size_t>(section.bytes.data() - code.data()) + section.bytes.size() - 1] ^=
+        std::byte{1};
+    return;
+  }
+  FAIL() << "no .text";
 }
 
 TEST(BundleStory, ASignedBundleServesAnotherMachine) {
