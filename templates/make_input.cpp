@@ -114,7 +114,9 @@ Result<CompileInput> make_input(const Op& op, const Implementation& implementati
   for (const ParamSpec& spec : op.shape_params) {
     if (!spec.is_variant) continue;
     const KnownAttentionVariant* const variant = find_attention_variant(shape.word(spec.name));
-    if (!variant) return fail(ErrorCode::invalid_argument, unknown_attention_variant(op.name, shape.word(spec.name)));
+    if (!variant)
+      return fail(ErrorCode::invalid_argument,
+                  unknown_attention_variant(op.name, shape.word(spec.name)));
     headers.insert(headers.begin(), attention_variant_header(*variant));
   }
   headers.insert(headers.begin(), shape_header(op, shape));

@@ -216,9 +216,8 @@ typedef struct kiln_attention_variant_definition {
 } kiln_attention_variant_definition;
 /* Known to the process until its end: there is nothing to destroy. The same definition again gives
  * the same handle. */
-KILN_C_API kiln_status
-kiln_attention_variant_add(const kiln_attention_variant_definition* definition,
-                           const kiln_attention_variant** out);
+KILN_C_API kiln_status kiln_attention_variant_add(
+    const kiln_attention_variant_definition* definition, const kiln_attention_variant** out);
 /* A shipped one ("sigmoid", "sink", "document", "logits_dump"), or the last added of this name. */
 KILN_C_API kiln_status kiln_attention_variant_find(const char* name,
                                                    const kiln_attention_variant** out);
