@@ -84,7 +84,9 @@ class AttentionPrefillSemantics : public testing::TestWithParam<SemanticsCase> {
     ASSERT_TRUE(trial) << trial.error().message;
     const auto launched = (*trial)->launch();
     ASSERT_TRUE(launched) << launched.error().message << launched.error().log;
-    for (const OutputError& error : *(*trial)->compare()) {
+    const auto errors = (*trial)->compare();
+    ASSERT_TRUE(errors) << errors.error().message;
+    for (const OutputError& error : *errors) {
       EXPECT_TRUE(error.passed()) << error.name << " is off by " << error.abs_max << ", "
                                   << error.bound_ratio << " of " << error.allowed;
     }

@@ -9,8 +9,8 @@
 namespace kiln::test {
 namespace {
 
-std::int64_t negative[] = {-1, -1, -1, -1};
-std::int64_t huge[] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+std::int64_t negative[] = {-1, -1, -1, -1, -1};
+std::int64_t huge[] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
 
 struct Spoil {
   const char* what;
