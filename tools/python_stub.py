@@ -48,7 +48,8 @@ def argument(row, keyword_only):
     if row["type"] == "tensor":
         if not row["optional"]:
             return f"{row['name']}: Tensor"
-        return f"{row['name']}: Optional[Tensor]" + (" = None" if keyword_only else "")
+        default = " = None" if keyword_only or "default" in row else ""
+        return f"{row['name']}: Optional[Tensor]{default}"
     kind = row["type"]
     if "choices" in row:
         kind = "Literal[" + ", ".join(f'"{word}"' for word in row["choices"]) + "]"

@@ -41,6 +41,7 @@ nb::dict describe_row(const Row& row, const void* defaults) {
   out["type"] = row.set_tensor ? "tensor" : row.type;
   if (row.default_value) out["default"] = nb::steal(row.default_value(defaults, row));
   if (!row.choices.empty()) out["choices"] = nb::cast(row.choices);
+  if (!row.asked_by.empty()) out["asked_by"] = row.asked_by;
   if (!row.sizes.empty()) {
     out["type_from"] = row.type_from;
     nb::list sizes;
@@ -60,6 +61,10 @@ nb::dict describe_ops() {
     binding.construct(storage.data());
     nb::list rows;
     for (const Row& row : binding.rows) rows.append(describe_row(row, storage.data()));
+    // What ends the arguments by position may be left out there too.
+    for (std::size_t i = positional_rows(binding); i > 0 && binding.rows[i - 1].optional; --i) {
+      rows[i - 1]["default"] = nb::none();
+    }
     nb::dict op;
     op["doc"] = binding.doc;
     op["arguments"] = rows;

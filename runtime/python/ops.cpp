@@ -55,35 +55,54 @@ Binding attention_decode_binding() {
     return attention_decode_workspace_floats(*static_cast<const A*>(args));
   };
   return bind<A, kiln::attention_decode>(
-      "attention_decode", "One query token per sequence over a paged key/value cache.",
+      "attention_decode", "A few query tokens per sequence over a paged key/value cache.",
       {
           input<&A::q>("q"),
           input<&A::k_cache>("k_cache"),
           optional_input<&A::v_cache>("v_cache"),
-          input<&A::block_table>("block_table"),
-          input<&A::seq_lens>("seq_lens"),
+          optional_input<&A::block_table>("block_table"),
+          optional_input<&A::seq_lens>("seq_lens"),
           output<&A::out>("out", "q", "q[:-1] v_cache[-1:]"),
           extra_output<&A::lse>("lse", "f32", "q[:-1]"),
           workspace<&A::workspace>("workspace", floats),
           value<&A::splits>("splits"),
+          value<&A::split_tokens>("split_tokens"),
           value<&A::scale>("scale"),
+          value<&A::softcap>("softcap"),
+          value<&A::window_left>("window_left"),
+          optional_input<&A::indptr>("indptr"),
+          optional_input<&A::indices>("indices"),
+          optional_input<&A::last_page_lens>("last_page_lens"),
+          value<&A::pages_max>("pages_max"),
+          optional_input<&A::k_scale>("k_scale"),
+          optional_input<&A::v_scale>("v_scale"),
+          optional_weight<&A::sinks>("sinks"),
+          optional_weight<&A::alibi_slopes>("alibi_slopes"),
       });
 }
 
 Binding attention_prefill_binding() {
   using A = AttentionPrefillArgs;
   return bind<A, kiln::attention_prefill>(
-      "attention_prefill", "Attention of packed sequences of queries over packed keys and values.",
+      "attention_prefill", "Attention of sequences of queries over their keys and values.",
       {
           input<&A::q>("q"),
           input<&A::k>("k"),
           input<&A::v>("v"),
-          input<&A::cu_seqlens_q>("cu_seqlens_q"),
-          input<&A::cu_seqlens_kv>("cu_seqlens_kv"),
+          optional_input<&A::cu_seqlens_q>("cu_seqlens_q"),
+          optional_input<&A::cu_seqlens_kv>("cu_seqlens_kv"),
           output<&A::out>("out", "q", "q[:-1] v[-1:]"),
           extra_output<&A::lse>("lse", "f32", "q[:-1]"),
           value<&A::causal>("causal"),
           value<&A::scale>("scale"),
+          value<&A::window_left>("window_left"),
+          value<&A::window_right>("window_right"),
+          value<&A::softcap>("softcap"),
+          optional_input<&A::kv_lens>("kv_lens"),
+          optional_input<&A::block_table>("block_table"),
+          optional_weight<&A::sinks>("sinks"),
+          optional_input<&A::mask>("mask"),
+          optional_input<&A::mask_offsets>("mask_offsets"),
       });
 }
 
@@ -123,25 +142,33 @@ Binding kda_decode_binding() {
 Binding kda_prefill_binding() {
   using A = KdaPrefillArgs;
   return bind<A, kiln::kda_prefill>(
-      "kda_prefill", "Kimi Delta Attention over the tokens of packed sequences.",
+      "kda_prefill", "Kimi Delta Attention over the tokens of sequences.",
       {
           input<&A::q>("q"),
           input<&A::k>("k"),
           input<&A::v>("v"),
           input<&A::a>("a"),
           input<&A::b>("b"),
-          weight<&A::A_log>("A_log"),
-          weight<&A::dt_bias>("dt_bias"),
+          optional_weight<&A::A_log>("A_log"),
+          optional_weight<&A::dt_bias>("dt_bias"),
           update<&A::state>("state"),
           input<&A::slots>("slots"),
-          input<&A::cu_seqlens>("cu_seqlens"),
+          optional_input<&A::cu_seqlens>("cu_seqlens"),
           output<&A::out>("out", "v", "v[:]"),
           choice<&A::initial_state>("initial_state", {"slot", "zero"}),
-          value<&A::scale>("scale"),
+          optional_input<&A::initial_slots>("initial_slots"),
+          optional_update<&A::checkpoints>("checkpoints"),
+          optional_input<&A::checkpoint_slots>("checkpoint_slots"),
+          value<&A::checkpoint_every>("checkpoint_every"),
+          choice<&A::gate>("gate", {"softplus", "lower_bound", "precomputed", "scalar"}),
+          choice<&A::beta>("beta", {"logit", "doubled", "given"}),
+          choice<&A::layout>("layout", {"VK", "KV"}),
           value<&A::qk_l2norm>("qk_l2norm"),
+          value<&A::scale>("scale"),
           value<&A::l2norm_eps>("l2norm_eps"),
           value<&A::softplus_beta>("softplus_beta"),
           value<&A::softplus_threshold>("softplus_threshold"),
+          value<&A::lower_bound>("lower_bound"),
       });
 }
 
