@@ -143,6 +143,25 @@ void load(const std::string& op, const std::vector<NameValue>& wanted, std::pair
   if (!done) throw_error(done.error());
 }
 
+std::int64_t router_workspace(std::int64_t tokens, std::int64_t experts, std::int64_t hidden) {
+  std::int64_t a[] = {tokens, hidden};
+  std::int64_t w[] = {experts, hidden};
+  std::int64_t out[] = {tokens, experts};
+  const auto shaped = [](std::int64_t* shape, std::uint8_t code, std::uint8_t bits) {
+    DLTensor tensor{};
+    tensor.device = {kDLCPU, 0};
+    tensor.ndim = 2;
+    tensor.dtype = {code, bits, 1};
+    tensor.shape = shape;
+    return tensor;
+  };
+  RouterGemmArgs args{};
+  args.a = shaped(a, kDLBfloat, 16);
+  args.w = shaped(w, kDLBfloat, 16);
+  args.out = shaped(out, kDLFloat, 32);
+  return value_or_throw(router_gemm_workspace_floats(args));
+}
+
 // What `with kiln.locked()` holds.
 struct Ban {
   std::shared_ptr<const void> held;
@@ -189,6 +208,7 @@ NB_MODULE(_kiln, module) {
   module.def("stats", stats);
   module.def("prewarm_op", prewarm_op);
   module.def("load", load);
+  module.def("router_gemm_workspace_floats", router_workspace);
   module.def("configure", configure_session);
   module.def("end_session", end_session);
 }

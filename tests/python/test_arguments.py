@@ -181,7 +181,7 @@ def test_router_gemm_chooses(scores, groups):
     np.testing.assert_allclose(weights, np.c_[score, np.full(5, 0.5)], rtol=1e-5)
 
     given = np.full((5, 4), -1, np.int32), np.full((5, 4), np.nan, np.float32)
-    room = np.zeros(4096, np.float32)
+    room = np.zeros(kiln.router_gemm_workspace_floats(5, 32, 64), np.float32)
     kiln.router_gemm(a, w, ids=given[0], weights=given[1], renormalize=False, workspace=room)
     plain = chosen(a.astype(np.float64) @ w.astype(np.float64).T, "sigmoid", 0, 4, 1, 1)
     np.testing.assert_array_equal(given[0], plain[0])
@@ -195,6 +195,7 @@ def test_router_gemm_chooses(scores, groups):
     (dict(ids=True), "'ids' has columns that follow from 'topk'"),
     (dict(topk=2, scores="tanh"), "'scores' is 'tanh'; expected one of 'sigmoid', 'softmax'"),
     (dict(scale=2.0), "'ids'"),
+    (dict(workspace=np.zeros(8, np.float16)), "'workspace' holds f16"),
 ])
 def test_router_gemm_refuses(changed, message):
     a, w = np.ones((2, 64), np.float16), np.ones((8, 64), np.float16)
