@@ -37,6 +37,7 @@ def prewarm(op: Optional[str] = None, /, *, arch: Union[str, Iterable[str]] = "c
             **shape: Union[int, str, bool]) -> list[Tuple[str, str]]: ...
 def load(op: str, /, *, device: Union[Tuple[int, int], Tensor] = (1, 0),
          **shape: Union[int, str, bool]) -> None: ...
+def router_gemm_workspace_floats(tokens: int, experts: int, hidden: int) -> int: ...
 def register_torch_ops() -> None: ...
 '''
 NOT_POSITIONAL = ("output", "extra_output", "workspace", "value", "choice")
@@ -48,7 +49,8 @@ def argument(row, keyword_only):
     if row["type"] == "tensor":
         if not row["optional"]:
             return f"{row['name']}: Tensor"
-        return f"{row['name']}: Optional[Tensor]" + (" = None" if keyword_only else "")
+        default = " = None" if keyword_only or "default" in row else ""
+        return f"{row['name']}: Optional[Tensor]{default}"
     kind = row["type"]
     if "choices" in row:
         kind = "Literal[" + ", ".join(f'"{word}"' for word in row["choices"]) + "]"

@@ -15,6 +15,7 @@ const char* dtype_name(DLDataType type) {
   if (type.code == kDLBfloat && type.bits == 16) return "bfloat16";
   if (type.code == kDLFloat && type.bits == 16) return "float16";
   if (type.code == kDLFloat && type.bits == 32) return "float32";
+  if (type.code == abi::kFloat8E4m3 && type.bits == 8) return "float8_e4m3fn";
   if (type.code == kDLInt && type.bits == 32) return "int32";
   if (type.code == kDLInt && type.bits == 64) return "int64";
   return nullptr;

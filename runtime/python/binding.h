@@ -50,9 +50,14 @@ struct Row {
   const char* type = "";             // value: "float", "int", "bool"
   std::vector<std::string> choices;  // in the order of the enum
 
-  // Outputs: the type is that of another tensor, or f32.
+  // Outputs: the type is that of another tensor, or f32 or i32; e4m3 in a call that has the output
+  // `e4m3_with`.
   std::string type_from;
+  std::string e4m3_with;
   std::vector<Sizes> sizes;
+  // extra_output: the value that asks for it too, and how many columns follow its sizes then.
+  std::string asked_by;
+  std::int64_t (*columns)(const void* args) = nullptr;
   // workspace: how many floats.
   Result<std::int64_t> (*workspace_floats)(const void* args) = nullptr;
 
@@ -67,6 +72,9 @@ struct Binding {
   void (*construct)(void* storage);
   Result<void> (*launch)(Runtime& runtime, const void* args, const CallOptions& options);
 };
+
+// Rows that may be given by position: those before the first that has a default to leave alone.
+std::size_t positional_rows(const Binding& binding);
 
 // All ops, their keys interned.
 const std::vector<Binding>& bindings();
@@ -97,15 +105,6 @@ constexpr const char* type_word() {
   return "int";
 }
 
-template <auto Member>
-struct Field;
-template <class Args, class T, T Args::*Member>
-struct Field<Member> {
-  using Type = T;
-  static T& of(void* args) { return static_cast<Args*>(args)->*Member; }
-  static const T& of(const void* args) { return static_cast<const Args*>(args)->*Member; }
-};
-
 template <class T>
 struct Bare {
   using Type = T;
@@ -115,63 +114,106 @@ struct Bare<std::optional<T>> {
   using Type = T;
 };
 
-template <auto Member>
+// The member that a path of pointers to members leads to: &A::rope, &QkRope::cos.
+template <auto... Path>
+struct Field;
+template <class Args, class T, T Args::*Member>
+struct Field<Member> {
+  using Type = T;
+  static T& of(void* args) { return static_cast<Args*>(args)->*Member; }
+  static const T& of(const void* args) { return static_cast<const Args*>(args)->*Member; }
+};
+// A struct on the way that is missing reads as its defaults, and is made where one is written.
+template <auto First, auto Second, auto... Rest>
+struct Field<First, Second, Rest...> {
+  using Outer = typename Field<First>::Type;
+  using Inner = Field<Second, Rest...>;
+  using Type = typename Inner::Type;
+  static Type& of(void* args) {
+    Outer& outer = Field<First>::of(args);
+    if constexpr (std::is_same_v<Outer, typename Bare<Outer>::Type>) {
+      return Inner::of(static_cast<void*>(&outer));
+    } else {
+      if (!outer) outer.emplace();
+      return Inner::of(static_cast<void*>(&*outer));
+    }
+  }
+  static const Type& of(const void* args) {
+    const Outer& outer = Field<First>::of(args);
+    if constexpr (std::is_same_v<Outer, typename Bare<Outer>::Type>) {
+      return Inner::of(static_cast<const void*>(&outer));
+    } else {
+      static const typename Bare<Outer>::Type defaults{};
+      return Inner::of(static_cast<const void*>(outer ? &*outer : &defaults));
+    }
+  }
+};
+
+template <auto... Path>
 Row tensor(const char* name, Role role, bool optional) {
   Row row;
   row.name = name;
   row.role = role;
   row.optional = optional;
-  row.set_tensor = [](void* args, const DLTensor& given) { Field<Member>::of(args) = given; };
+  row.set_tensor = [](void* args, const DLTensor& given) { Field<Path...>::of(args) = given; };
   return row;
 }
-template <auto Member>
+template <auto... Path>
 Row input(const char* name) {
-  return tensor<Member>(name, Role::input, false);
+  return tensor<Path...>(name, Role::input, false);
 }
-template <auto Member>
+template <auto... Path>
 Row optional_input(const char* name) {
-  return tensor<Member>(name, Role::input, true);
+  return tensor<Path...>(name, Role::input, true);
 }
-template <auto Member>
+template <auto... Path>
 Row weight(const char* name) {
-  return tensor<Member>(name, Role::weight, false);
+  return tensor<Path...>(name, Role::weight, false);
 }
-template <auto Member>
+template <auto... Path>
 Row optional_weight(const char* name) {
-  return tensor<Member>(name, Role::weight, true);
+  return tensor<Path...>(name, Role::weight, true);
 }
-template <auto Member>
+template <auto... Path>
 Row update(const char* name) {
-  return tensor<Member>(name, Role::update, false);
+  return tensor<Path...>(name, Role::update, false);
 }
-template <auto Member>
+template <auto... Path>
 Row optional_update(const char* name) {
-  return tensor<Member>(name, Role::update, true);
+  return tensor<Path...>(name, Role::update, true);
 }
-// Of the type of tensor `type_from` ("f32": float), of the sizes that `sizes` says.
-template <auto Member>
+// Of the type of tensor `type_from`, or "f32" or "i32", of the sizes that `sizes` says.
+template <auto... Path>
 Row output(const char* name, const char* type_from, const char* sizes) {
-  Row row = tensor<Member>(name, Role::output, true);
+  Row row = tensor<Path...>(name, Role::output, true);
   row.type_from = type_from;
   row.sizes = parse_sizes(sizes);
   return row;
 }
-template <auto Member>
+template <auto... Path>
 Row extra_output(const char* name, const char* type_from, const char* sizes) {
-  Row row = output<Member>(name, type_from, sizes);
+  Row row = output<Path...>(name, type_from, sizes);
   row.role = Role::extra_output;
   return row;
 }
-template <auto Member>
+template <auto... Path>
+Row columns_output(const char* name, const char* type, const char* sizes, const char* asked_by,
+                   std::int64_t (*columns)(const void* args)) {
+  Row row = extra_output<Path...>(name, type, sizes);
+  row.asked_by = asked_by;
+  row.columns = columns;
+  return row;
+}
+template <auto... Path>
 Row workspace(const char* name, Result<std::int64_t> (*floats)(const void* args)) {
-  Row row = tensor<Member>(name, Role::workspace, true);
+  Row row = tensor<Path...>(name, Role::workspace, true);
   row.workspace_floats = floats;
   return row;
 }
 
-template <auto Member>
+template <auto... Path>
 Row value(const char* name) {
-  using Stored = typename Field<Member>::Type;
+  using Stored = typename Field<Path...>::Type;
   using T = typename Bare<Stored>::Type;
   Row row;
   row.name = name;
@@ -182,11 +224,13 @@ Row value(const char* name) {
   row.set_value = [](void* args, PyObject* object, const Row&) {
     T number{};
     if (!read_number(object, number)) return false;
-    Field<Member>::of(args) = number;
+    // What a default says anyway makes no struct that was not asked for.
+    if (Field<Path...>::of(static_cast<const void*>(args)) == number) return true;
+    Field<Path...>::of(args) = number;
     return true;
   };
   row.default_value = [](const void* args, const Row&) -> PyObject* {
-    const Stored& stored = Field<Member>::of(args);
+    const Stored& stored = Field<Path...>::of(args);
     if constexpr (std::is_same_v<Stored, T>)
       return number_object(stored);
     else
@@ -195,9 +239,9 @@ Row value(const char* name) {
   return row;
 }
 
-template <auto Member>
+template <auto... Path>
 Row choice(const char* name, std::vector<std::string> words) {
-  using Enum = typename Field<Member>::Type;
+  using Enum = typename Field<Path...>::Type;
   Row row;
   row.name = name;
   row.role = Role::choice;
@@ -207,11 +251,13 @@ Row choice(const char* name, std::vector<std::string> words) {
   row.choices = std::move(words);
   row.set_value = [](void* args, PyObject* object, const Row& self) {
     const std::optional<int> index = read_choice(object, self);
-    if (index) Field<Member>::of(args) = static_cast<Enum>(*index);
-    return index.has_value();
+    if (!index) return false;
+    const Enum word = static_cast<Enum>(*index);
+    if (Field<Path...>::of(static_cast<const void*>(args)) != word) Field<Path...>::of(args) = word;
+    return true;
   };
   row.default_value = [](const void* args, const Row& self) {
-    const auto index = static_cast<std::size_t>(Field<Member>::of(args));
+    const auto index = static_cast<std::size_t>(Field<Path...>::of(args));
     return PyUnicode_FromString(self.choices[index].c_str());
   };
   return row;

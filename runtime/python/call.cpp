@@ -52,6 +52,7 @@ class Call {
   bool make_workspace(std::size_t row);
   bool make(std::size_t row, std::size_t like, int ndim, const std::int64_t* shape,
             DLDataType type);
+  DLDataType output_type(const Row& spec) const;
   std::optional<std::size_t> find(const std::string& name) const;
   Place place(std::size_t row) const { return {binding_.name, binding_.rows[row].name.c_str()}; }
 
@@ -65,19 +66,6 @@ class Call {
   CallStream stream_;
   CallOptions options_;
 };
-
-// Rows that may be given by position: those before the first that has a default to leave alone.
-std::size_t positional_rows(const Binding& binding) {
-  std::size_t count = 0;
-  for (const Row& row : binding.rows) {
-    if (!is_tensor(row) || row.role == Role::output || row.role == Role::extra_output ||
-        row.role == Role::workspace) {
-      break;
-    }
-    ++count;
-  }
-  return count;
-}
 
 bool Call::put(std::size_t row, PyObject* object) {
   if (given_[row]) {
@@ -159,10 +147,12 @@ bool Call::read_values() {
   return true;
 }
 
-// An extra output is allocated where True stands for it.
+// An extra output is allocated where True stands for it, or a value asks for it.
 bool Call::is_asked_for(std::size_t row) const {
-  if (binding_.rows[row].role != Role::extra_output) return !is_given(row);
-  return given_[row] == Py_True;
+  const Row& spec = binding_.rows[row];
+  if (spec.role != Role::extra_output) return !is_given(row);
+  if (given_[row] == Py_True) return true;
+  return !is_given(row) && !spec.asked_by.empty() && is_given(*find(spec.asked_by));
 }
 
 bool Call::import(std::size_t row) {
@@ -197,6 +187,16 @@ bool Call::make(std::size_t row, std::size_t like, int ndim, const std::int64_t*
   return made_[row] && import(row);
 }
 
+DLDataType Call::output_type(const Row& spec) const {
+  if (!spec.e4m3_with.empty()) {
+    const PyObject* const other = given_[*find(spec.e4m3_with)];
+    if (other && other != Py_None && other != Py_False) return {abi::kFloat8E4m3, 8, 1};
+  }
+  if (spec.type_from == "i32") return {kDLInt, 32, 1};
+  const std::optional<std::size_t> source = find(spec.type_from);
+  return source ? tensors_[*source].dl().dtype : DLDataType{kDLFloat, 32, 1};
+}
+
 bool Call::make_output(std::size_t row) {
   const Row& spec = binding_.rows[row];
   std::int64_t shape[kDimsMax];
@@ -214,15 +214,22 @@ bool Call::make_output(std::size_t row) {
     };
     const int last = sizes.last ? bound(*sizes.last) : from.ndim;
     for (int dim = sizes.first ? bound(*sizes.first) : 0; dim < last; ++dim) {
-      if (ndim == kDimsMax || from.shape[dim] < 0) {
+      if (ndim == kDimsMax - 1 || from.shape[dim] < 0) {
         raise_invalid(fmt::format("{} has a shape that no call takes", describe(place(*source))));
         return false;
       }
       shape[ndim++] = from.shape[dim];
     }
   }
-  DLDataType type{kDLFloat, 32, 1};
-  if (const auto source = find(spec.type_from); source) type = tensors_[*source].dl().dtype;
+  if (spec.columns) {
+    if (!is_given(*find(spec.asked_by))) {
+      raise_invalid(fmt::format("{} has columns that follow from '{}': give that too",
+                                describe(place(row)), spec.asked_by));
+      return false;
+    }
+    shape[ndim++] = std::max<std::int64_t>(spec.columns(args_), 0);
+  }
+  const DLDataType type = output_type(spec);
   // No op has such outputs; the C++ function says what is wrong with the tensor that has the type.
   if (!can_allocate(type)) return true;
   return make(row, *find(spec.sizes.front().tensor), ndim, shape, type);
@@ -278,6 +285,18 @@ PyObject* Call::answer() {
 }
 
 }  // namespace
+
+std::size_t positional_rows(const Binding& binding) {
+  std::size_t count = 0;
+  for (const Row& row : binding.rows) {
+    if (!is_tensor(row) || row.role == Role::output || row.role == Role::extra_output ||
+        row.role == Role::workspace) {
+      break;
+    }
+    ++count;
+  }
+  return count;
+}
 
 PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   const auto* const binding =

@@ -10,6 +10,8 @@
 
 namespace kiln::python::abi {
 
+inline constexpr std::uint8_t kFloat8E4m3 = 10;  // kDLFloat8_e4m3fn of DLPack 1.1
+
 struct Version {
   std::uint32_t major;
   std::uint32_t minor;

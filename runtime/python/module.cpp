@@ -41,6 +41,7 @@ nb::dict describe_row(const Row& row, const void* defaults) {
   out["type"] = row.set_tensor ? "tensor" : row.type;
   if (row.default_value) out["default"] = nb::steal(row.default_value(defaults, row));
   if (!row.choices.empty()) out["choices"] = nb::cast(row.choices);
+  if (!row.asked_by.empty()) out["asked_by"] = row.asked_by;
   if (!row.sizes.empty()) {
     out["type_from"] = row.type_from;
     nb::list sizes;
@@ -60,6 +61,10 @@ nb::dict describe_ops() {
     binding.construct(storage.data());
     nb::list rows;
     for (const Row& row : binding.rows) rows.append(describe_row(row, storage.data()));
+    // What ends the arguments by position may be left out there too.
+    for (std::size_t i = positional_rows(binding); i > 0 && binding.rows[i - 1].optional; --i) {
+      rows[i - 1]["default"] = nb::none();
+    }
     nb::dict op;
     op["doc"] = binding.doc;
     op["arguments"] = rows;
@@ -138,6 +143,25 @@ void load(const std::string& op, const std::vector<NameValue>& wanted, std::pair
   if (!done) throw_error(done.error());
 }
 
+std::int64_t router_workspace(std::int64_t tokens, std::int64_t experts, std::int64_t hidden) {
+  std::int64_t a[] = {tokens, hidden};
+  std::int64_t w[] = {experts, hidden};
+  std::int64_t out[] = {tokens, experts};
+  const auto shaped = [](std::int64_t* shape, std::uint8_t code, std::uint8_t bits) {
+    DLTensor tensor{};
+    tensor.device = {kDLCPU, 0};
+    tensor.ndim = 2;
+    tensor.dtype = {code, bits, 1};
+    tensor.shape = shape;
+    return tensor;
+  };
+  RouterGemmArgs args{};
+  args.a = shaped(a, kDLBfloat, 16);
+  args.w = shaped(w, kDLBfloat, 16);
+  args.out = shaped(out, kDLFloat, 32);
+  return value_or_throw(router_gemm_workspace_floats(args));
+}
+
 // What `with kiln.locked()` holds.
 struct Ban {
   std::shared_ptr<const void> held;
@@ -184,6 +208,7 @@ NB_MODULE(_kiln, module) {
   module.def("stats", stats);
   module.def("prewarm_op", prewarm_op);
   module.def("load", load);
+  module.def("router_gemm_workspace_floats", router_workspace);
   module.def("configure", configure_session);
   module.def("end_session", end_session);
 }

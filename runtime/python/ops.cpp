@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ops, one row for each argument. What they mean is told in the public header of each.
+#include <fmt/format.h>
+
 #include "kiln/kiln.h"
 #include "runtime/python/binding.h"
 
@@ -22,6 +24,8 @@ Binding bind(const char* name, const char* doc, std::vector<Row> rows) {
 
 Binding qk_rmsnorm_binding() {
   using A = QkRmsnormArgs;
+  Row q_out = output<&A::q_out>("q_out", "q", "q[:]");
+  q_out.e4m3_with = "q_scale";
   return bind<A, kiln::qk_rmsnorm>("qk_rmsnorm",
                                    "The RMS norms of a layer's queries and keys, in one launch.",
                                    {
@@ -29,24 +33,71 @@ Binding qk_rmsnorm_binding() {
                                        input<&A::k>("k"),
                                        weight<&A::q_weight>("q_weight"),
                                        weight<&A::k_weight>("k_weight"),
-                                       output<&A::q_out>("q_out", "q", "q[:]"),
+                                       q_out,
                                        output<&A::k_out>("k_out", "k", "k[:]"),
+                                       extra_output<&A::q_scale>("q_scale", "f32", "q[:-1]"),
                                        value<&A::q_eps>("q_eps"),
                                        value<&A::k_eps>("k_eps"),
                                        value<&A::weight_bias>("weight_bias"),
+                                       optional_input<&A::rope, &QkRope::positions>("positions"),
+                                       optional_input<&A::rope, &QkRope::cos>("cos"),
+                                       optional_input<&A::rope, &QkRope::sin>("sin"),
+                                       value<&A::rope, &QkRope::interleaved>("interleaved"),
                                    });
+}
+
+// The fused gate with the number of experts per token as a number, from which `ids` and `weights`
+// can be allocated; in C++ their shape says it.
+struct RouterCall {
+  RouterGemmArgs gemm;
+  std::optional<int> topk;
+};
+
+std::int64_t gate_columns(const void* args) {
+  const auto& call = *static_cast<const RouterCall*>(args);
+  return std::int64_t{call.topk.value_or(0)} +
+         (call.gemm.gate ? call.gemm.gate->shared_experts : 0);
+}
+
+Result<void> launch_router(Runtime& runtime, const RouterCall& call, const CallOptions& options) {
+  if (call.topk && call.gemm.gate) {
+    const DLTensor& ids = call.gemm.gate->ids;
+    const std::int64_t columns = gate_columns(&call);
+    if (*call.topk < 1 || (ids.ndim == 2 && ids.shape[1] != columns)) {
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("router_gemm: argument 'topk' is {}; expected 1 or more, with {} "
+                              "columns of 'ids' for it and the shared experts",
+                              *call.topk, columns));
+    }
+  }
+  return kiln::router_gemm(runtime, call.gemm, options);
 }
 
 Binding router_gemm_binding() {
   using A = RouterGemmArgs;
-  return bind<A, kiln::router_gemm>("router_gemm",
-                                    "The logits of a mixture-of-experts router: a @ w.T + bias.",
-                                    {
-                                        input<&A::a>("a"),
-                                        weight<&A::w>("w"),
-                                        output<&A::out>("out", "f32", "a[:1] w[:1]"),
-                                        optional_weight<&A::bias>("bias"),
-                                    });
+  constexpr auto gemm = &RouterCall::gemm;
+  return bind<RouterCall, launch_router>(
+      "router_gemm", "The logits of a mixture-of-experts router, a @ w.T + bias, and its choice.",
+      {
+          input<gemm, &A::a>("a"),
+          weight<gemm, &A::w>("w"),
+          output<gemm, &A::out>("out", "f32", "a[:1] w[:1]"),
+          columns_output<gemm, &A::gate, &RouterGate::ids>("ids", "i32", "a[:1]", "topk",
+                                                           gate_columns),
+          columns_output<gemm, &A::gate, &RouterGate::weights>("weights", "f32", "a[:1]", "topk",
+                                                               gate_columns),
+          optional_weight<gemm, &A::bias>("bias"),
+          value<&RouterCall::topk>("topk"),
+          choice<gemm, &A::gate, &RouterGate::scores>("scores", {"sigmoid", "softmax"}),
+          optional_weight<gemm, &A::gate, &RouterGate::correction>("correction"),
+          value<gemm, &A::gate, &RouterGate::n_group>("n_group"),
+          value<gemm, &A::gate, &RouterGate::topk_group>("topk_group"),
+          value<gemm, &A::gate, &RouterGate::shared_experts>("shared_experts"),
+          value<gemm, &A::gate, &RouterGate::renormalize>("renormalize"),
+          value<gemm, &A::gate, &RouterGate::scale>("scale"),
+          value<gemm, &A::gate, &RouterGate::shared_weight>("shared_weight"),
+          optional_update<gemm, &A::workspace>("workspace"),
+      });
 }
 
 Binding attention_decode_binding() {
@@ -55,35 +106,54 @@ Binding attention_decode_binding() {
     return attention_decode_workspace_floats(*static_cast<const A*>(args));
   };
   return bind<A, kiln::attention_decode>(
-      "attention_decode", "One query token per sequence over a paged key/value cache.",
+      "attention_decode", "A few query tokens per sequence over a paged key/value cache.",
       {
           input<&A::q>("q"),
           input<&A::k_cache>("k_cache"),
           optional_input<&A::v_cache>("v_cache"),
-          input<&A::block_table>("block_table"),
-          input<&A::seq_lens>("seq_lens"),
+          optional_input<&A::block_table>("block_table"),
+          optional_input<&A::seq_lens>("seq_lens"),
           output<&A::out>("out", "q", "q[:-1] v_cache[-1:]"),
           extra_output<&A::lse>("lse", "f32", "q[:-1]"),
           workspace<&A::workspace>("workspace", floats),
           value<&A::splits>("splits"),
+          value<&A::split_tokens>("split_tokens"),
           value<&A::scale>("scale"),
+          value<&A::softcap>("softcap"),
+          value<&A::window_left>("window_left"),
+          optional_input<&A::indptr>("indptr"),
+          optional_input<&A::indices>("indices"),
+          optional_input<&A::last_page_lens>("last_page_lens"),
+          value<&A::pages_max>("pages_max"),
+          optional_input<&A::k_scale>("k_scale"),
+          optional_input<&A::v_scale>("v_scale"),
+          optional_weight<&A::sinks>("sinks"),
+          optional_weight<&A::alibi_slopes>("alibi_slopes"),
       });
 }
 
 Binding attention_prefill_binding() {
   using A = AttentionPrefillArgs;
   return bind<A, kiln::attention_prefill>(
-      "attention_prefill", "Attention of packed sequences of queries over packed keys and values.",
+      "attention_prefill", "Attention of sequences of queries over their keys and values.",
       {
           input<&A::q>("q"),
           input<&A::k>("k"),
           input<&A::v>("v"),
-          input<&A::cu_seqlens_q>("cu_seqlens_q"),
-          input<&A::cu_seqlens_kv>("cu_seqlens_kv"),
+          optional_input<&A::cu_seqlens_q>("cu_seqlens_q"),
+          optional_input<&A::cu_seqlens_kv>("cu_seqlens_kv"),
           output<&A::out>("out", "q", "q[:-1] v[-1:]"),
           extra_output<&A::lse>("lse", "f32", "q[:-1]"),
           value<&A::causal>("causal"),
           value<&A::scale>("scale"),
+          value<&A::window_left>("window_left"),
+          value<&A::window_right>("window_right"),
+          value<&A::softcap>("softcap"),
+          optional_input<&A::kv_lens>("kv_lens"),
+          optional_input<&A::block_table>("block_table"),
+          optional_weight<&A::sinks>("sinks"),
+          optional_input<&A::mask>("mask"),
+          optional_input<&A::mask_offsets>("mask_offsets"),
       });
 }
 
@@ -123,25 +193,33 @@ Binding kda_decode_binding() {
 Binding kda_prefill_binding() {
   using A = KdaPrefillArgs;
   return bind<A, kiln::kda_prefill>(
-      "kda_prefill", "Kimi Delta Attention over the tokens of packed sequences.",
+      "kda_prefill", "Kimi Delta Attention over the tokens of sequences.",
       {
           input<&A::q>("q"),
           input<&A::k>("k"),
           input<&A::v>("v"),
           input<&A::a>("a"),
           input<&A::b>("b"),
-          weight<&A::A_log>("A_log"),
-          weight<&A::dt_bias>("dt_bias"),
+          optional_weight<&A::A_log>("A_log"),
+          optional_weight<&A::dt_bias>("dt_bias"),
           update<&A::state>("state"),
           input<&A::slots>("slots"),
-          input<&A::cu_seqlens>("cu_seqlens"),
+          optional_input<&A::cu_seqlens>("cu_seqlens"),
           output<&A::out>("out", "v", "v[:]"),
           choice<&A::initial_state>("initial_state", {"slot", "zero"}),
-          value<&A::scale>("scale"),
+          optional_input<&A::initial_slots>("initial_slots"),
+          optional_update<&A::checkpoints>("checkpoints"),
+          optional_input<&A::checkpoint_slots>("checkpoint_slots"),
+          value<&A::checkpoint_every>("checkpoint_every"),
+          choice<&A::gate>("gate", {"softplus", "lower_bound", "precomputed", "scalar"}),
+          choice<&A::beta>("beta", {"logit", "doubled", "given"}),
+          choice<&A::layout>("layout", {"VK", "KV"}),
           value<&A::qk_l2norm>("qk_l2norm"),
+          value<&A::scale>("scale"),
           value<&A::l2norm_eps>("l2norm_eps"),
           value<&A::softplus_beta>("softplus_beta"),
           value<&A::softplus_threshold>("softplus_threshold"),
+          value<&A::lower_bound>("lower_bound"),
       });
 }
 

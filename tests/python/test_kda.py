@@ -68,3 +68,64 @@ def test_prefill():
     np.testing.assert_allclose(out.float().numpy(), expected.reshape(-1, HV, V), atol=1e-2,
                                rtol=1e-2)
     np.testing.assert_allclose(state, pool, atol=1e-3)
+
+
+def gates(kind, a, A_log, dt_bias):
+    x = a + (0 if dt_bias is None else dt_bias)
+    if kind == "precomputed":
+        return a
+    if kind == "lower_bound":
+        return -4 * sigmoid(np.exp(A_log)[:, None] * x)
+    if kind == "scalar":
+        return (-np.exp(A_log) * softplus(x))[..., None]
+    return -np.exp(A_log)[:, None] * softplus(x)
+
+
+BETAS = {"logit": sigmoid, "doubled": lambda b: 2 * sigmoid(b), "given": lambda b: b}
+
+
+@pytest.mark.parametrize("gate, beta, layout", [("softplus", "doubled", "KV"),
+                                                ("lower_bound", "given", "VK"),
+                                                ("precomputed", "logit", "VK"),
+                                                ("scalar", "logit", "KV")])
+def test_prefill_as_it_is_asked_for(gate, beta, layout):
+    """Dense tokens, that begin from other slots and leave states on the way."""
+    tokens, every, origins = 70, 32, [4, 9, 1]  # slot 9 is outside: a zero state
+    given = problem(tokens)
+    given["q"] /= K**0.5
+    given["k"] /= np.linalg.norm(given["k"], axis=-1, keepdims=True)
+    if beta == "given":
+        given["b"] = sigmoid(given["b"])
+    if gate == "precomputed":
+        given.update(a=-softplus(given["a"]), A_log=None, dt_bias=None)
+    if gate == "scalar":
+        given.update(a=given["a"][..., 0].copy(), dt_bias=given["dt_bias"][:, 0].copy())
+    initial = given["state"]
+    swap = (lambda x: x.swapaxes(-1, -2)) if layout == "KV" else np.asarray
+    state, aside = np.ascontiguousarray(swap(initial)), np.full((4, HV, V, K), np.nan, np.float32)
+    places = np.array([[2, 0], [1, 1], [3, -1]])
+    out = kiln.kda_prefill(**{**given, "state": state}, gate=gate, beta=beta, layout=layout,
+                           initial_slots=np.array(origins), checkpoints=aside,
+                           checkpoint_slots=places, checkpoint_every=every, qk_l2norm=False,
+                           scale=0.5, lower_bound=-4.0)
+
+    q, k, v, a, b = (given[name].astype(np.float64) for name in "qkvab")
+    pool, checks = initial.astype(np.float64), np.full(aside.shape, np.nan)
+    expected = np.zeros(out.shape)
+    g = gates(gate, a, given["A_log"], given["dt_bias"])
+    for n, slot in enumerate(given["slots"]):
+        if slot < 0:
+            continue
+        S = initial[origins[n]].astype(np.float64) if origins[n] < 5 else np.zeros((HV, V, K))
+        for t in range(tokens):
+            kt, qt = (np.repeat(each[n, t], HV // H, 0) for each in (k, q))
+            S = S * np.exp(g[n, t])[:, None, :]
+            delta = BETAS[beta](b[n, t])[:, None] * (v[n, t] - np.einsum("hvk,hk->hv", S, kt))
+            S = S + delta[..., None] * kt[:, None, :]
+            expected[n, t] = np.einsum("hvk,hk->hv", S, qt) * 0.5
+            if (t + 1) % every == 0 and places[n, (t + 1) // every - 1] >= 0:
+                checks[places[n, (t + 1) // every - 1]] = S
+        pool[slot] = S
+    np.testing.assert_allclose(out, expected, atol=2e-4)
+    np.testing.assert_allclose(swap(state), pool, atol=2e-4)
+    np.testing.assert_allclose(swap(aside), checks, atol=2e-4)

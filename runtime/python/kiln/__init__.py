@@ -16,7 +16,7 @@ __all__ = [
     "CacheFailed", "CacheMiss", "Cancelled", "CompileFailed", "DriverFailed", "Error",
     "InvalidArgument", "OutOfMemory", "Unavailable", "attention_decode", "attention_prefill",
     "configure", "kda_decode", "kda_prefill", "load", "locked", "prewarm", "qk_rmsnorm",
-    "register_torch_ops", "router_gemm", "stats"
+    "register_torch_ops", "router_gemm", "router_gemm_workspace_floats", "stats"
 ]
 
 _atexit.register(_kiln.end_session)
@@ -85,6 +85,11 @@ def load(op, /, *, device=(1, 0), **shape) -> None:
     if hasattr(device, "__dlpack_device__"):
         device = device.__dlpack_device__()
     _kiln.load(op, _pairs(shape), (int(device[0]), int(device[1])))
+
+
+def router_gemm_workspace_floats(tokens: int, experts: int, hidden: int) -> int:
+    """The elements of the workspace (f32, zeros before its first use) that serve a call best."""
+    return _kiln.router_gemm_workspace_floats(tokens, experts, hidden)
 
 
 def register_torch_ops() -> None:

@@ -30,8 +30,11 @@ def schema_of(name: str, rows: list, overload: str) -> str:
     words = []
     aliases = iter("abcdefghijklmnop")
     keyword_only = False
+    asking = {row.get("asked_by") for row in rows}  # for what only .out gives back
     for row in rows:
         role = row["role"]
+        if row["name"] in asking and not overload:
+            continue
         if role == "workspace" or (role in _OUTPUTS and not overload):
             keyword_only = _begin_keywords(words, keyword_only)
             continue
@@ -40,7 +43,7 @@ def schema_of(name: str, rows: list, overload: str) -> str:
         if row["type"] == "tensor":
             is_optional = row["optional"] and role != "output"
             written = f"({next(aliases)}!)" if role not in ("input", "weight") else ""
-            default = "=None" if is_optional and keyword_only else ""
+            default = "=None" if is_optional and (keyword_only or "default" in row) else ""
             words.append(f"Tensor{written}{'?' if is_optional else ''} {row['name']}{default}")
         else:
             optional = "?" if row["default"] is None else ""
