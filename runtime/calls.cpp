@@ -109,13 +109,15 @@ Selection Calls::selection_of(const ResolvedCall& call, const CallCandidate& ser
 
 Result<CallCandidate*> Calls::choose(ResolvedCall& call, const void* params, Stream stream,
                                      Choice choice, Broken& broken) {
-  std::optional<bool> can_better;  // what the next better candidate said, if it was asked
+  bool is_asked = false;  // whether the next better candidate was, and what it said
+  bool can_serve = false;
   for (CallCandidate& candidate : call.candidates) {
-    if (!candidate.serves_as_better) can_better.reset();
+    if (!candidate.serves_as_better) is_asked = false;
     const bool is_loaded = candidate.kernel.load(std::memory_order_acquire) != nullptr;
     if (!is_loaded && candidate.passed_over.load(std::memory_order_relaxed)) continue;
-    if (!can_better) can_better = static_cast<bool>(candidate.can_serve(params));
-    if (!*can_better) continue;
+    if (!is_asked) can_serve = static_cast<bool>(candidate.can_serve(params));
+    is_asked = true;
+    if (!can_serve) continue;
     if (choice == Choice::best && candidate.is_best && call.candidates.size() > 1 &&
         !candidate.is_best(params)) {
       continue;
