@@ -85,7 +85,7 @@ class KdaPrefillShapes : public testing::TestWithParam<int> {};
 // with fewer tokens.
 TEST_P(KdaPrefillShapes, IsRight) {
   const auto& [name, shape] = kShapes[static_cast<std::size_t>(GetParam())];
-  if (!LlvmRuntime().available()) GTEST_SKIP();
+  if (!LlvmRuntime().available()) GTEST_SKIP() << LlvmRuntime().why_not();
   const std::size_t others = kPlaces.size() - 1;
   for (const std::size_t place :
        {std::size_t{0}, 1 + static_cast<std::size_t>(GetParam()) % others}) {
@@ -102,7 +102,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, KdaPrefillShapes,
 class KdaPrefillPlaces : public testing::TestWithParam<int> {
  protected:
   void SetUp() override {
-    if (!LlvmRuntime().available()) GTEST_SKIP();
+    if (!LlvmRuntime().available()) GTEST_SKIP() << LlvmRuntime().why_not();
   }
   static std::size_t place() { return static_cast<std::size_t>(GetParam()); }
 };
