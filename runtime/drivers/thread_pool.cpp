@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
+#include <chrono>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -18,6 +18,11 @@ namespace {
 // Small enough that a core which another program slows down does not hold up the launch.
 constexpr std::int64_t kChunksPerWorker = 8;
 
+// How long a thread without work looks out for the next launch before it sleeps: longer than what
+// an engine does between two ops, too short to be seen in what an idle process costs.
+constexpr std::chrono::microseconds kSpin{100};
+constexpr int kSpinsPerLook = 32;
+
 unsigned usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -25,9 +30,32 @@ unsigned usable_cores() {
   return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
 }
 
+// Eases the core's other thread, and lets go of the loop at once when the value changes.
+void spin_once() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Whether `done` held within kSpin. Waking a thread that sleeps takes as long as a small launch.
+template <class Done>
+bool spin_until(const Done& done) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + kSpin;
+  do {
+    for (int i = 0; i < kSpinsPerLook; ++i) {
+      if (done()) return true;
+      spin_once();
+    }
+  } while (Clock::now() < end);
+  return done();
+}
+
 }  // namespace
 
-// The threads besides the caller's, and the launch that they share.
+// The threads besides the caller's, and the launch that they share. A thread joins a launch while
+// it is open and the caller closes it when no items are left to take, so that it waits for those
+// that joined and for none that is still asleep.
 class ThreadPool::Team {
  public:
   explicit Team(unsigned workers) : owner_(getpid()) {
@@ -36,11 +64,9 @@ class ThreadPool::Team {
     }
   }
   ~Team() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    started_.notify_all();
+    stopping_.store(true, std::memory_order_relaxed);
+    gate_.fetch_add(kLaunch, std::memory_order_release);
+    gate_.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
 
@@ -49,34 +75,53 @@ class ThreadPool::Team {
 
   void run(std::int64_t items, const Work& work) {
     const std::int64_t workers = static_cast<std::int64_t>(threads_.size()) + 1;
-    {
-      const std::lock_guard lock(mutex_);
-      work_ = &work;
-      items_ = items;
-      chunk_ = std::max<std::int64_t>(1, items / (workers * kChunksPerWorker));
-      next_.store(0, std::memory_order_relaxed);
-      busy_ = static_cast<unsigned>(threads_.size());
-      ++launch_;
-    }
-    started_.notify_all();
+    work_ = &work;
+    items_ = items;
+    chunk_ = std::max<std::int64_t>(1, items / (workers * kChunksPerWorker));
+    next_.store(0, std::memory_order_relaxed);
+    gate_.fetch_add(kLaunch | kOpen, std::memory_order_release);  // closed by the launch before
+    gate_.notify_all();
     take_chunks(0);
-    std::unique_lock lock(mutex_);
-    finished_.wait(lock, [this] { return busy_ == 0; });
+    gate_.fetch_and(~kOpen, std::memory_order_relaxed);
+    const auto joined = [&] { return gate_.load(std::memory_order_acquire) & kJoined; };
+    if (spin_until([&] { return joined() == 0; })) return;
+    for (std::uint32_t gate = 0; ((gate = gate_.load(std::memory_order_acquire)) & kJoined) != 0;) {
+      gate_.wait(gate, std::memory_order_acquire);
+    }
   }
 
  private:
+  // A word of a launch's number, whether threads may still join it, and how many are at work.
+  static constexpr std::uint32_t kJoined = 0x7fff;
+  static constexpr std::uint32_t kOpen = 0x8000;
+  static constexpr std::uint32_t kLaunch = 0x10000;
+
   void serve(unsigned worker) {
-    std::uint64_t seen = 0;
-    std::unique_lock lock(mutex_);
+    std::uint32_t seen = 0;  // the number wraps around; who takes a launch for seen lets it pass
     for (;;) {
-      started_.wait(lock, [&] { return stopping_ || launch_ != seen; });
-      if (stopping_) return;
-      seen = launch_;
-      lock.unlock();
-      take_chunks(worker);
-      lock.lock();
-      if (--busy_ == 0) finished_.notify_one();
+      const auto new_launch = [&] {
+        return gate_.load(std::memory_order_relaxed) / kLaunch != seen;
+      };
+      if (!spin_until(new_launch)) {
+        for (std::uint32_t gate = 0; (gate = gate_.load()) / kLaunch == seen;) gate_.wait(gate);
+      }
+      if (stopping_.load(std::memory_order_relaxed)) return;
+      seen = join(seen, worker);
     }
+  }
+
+  // Takes part in the launch that is open, if one is. Returns the number of the last one it saw.
+  std::uint32_t join(std::uint32_t seen, unsigned worker) {
+    std::uint32_t gate = gate_.load(std::memory_order_relaxed);
+    for (;;) {
+      seen = gate / kLaunch;
+      if ((gate & kOpen) == 0) return seen;
+      if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire)) break;
+    }
+    take_chunks(worker);
+    const std::uint32_t before = gate_.fetch_sub(1, std::memory_order_release);
+    if ((before & kOpen) == 0 && (before & kJoined) == 1) gate_.notify_all();
+    return seen;
   }
 
   void take_chunks(unsigned worker) {
@@ -88,16 +133,12 @@ class ThreadPool::Team {
   }
 
   const pid_t owner_;
-  std::mutex mutex_;
-  std::condition_variable started_;
-  std::condition_variable finished_;
+  std::atomic<std::uint32_t> gate_{0};
+  std::atomic<bool> stopping_{false};
   const Work* work_ = nullptr;
   std::int64_t items_ = 0;
   std::int64_t chunk_ = 1;
-  std::atomic<std::int64_t> next_{0};
-  unsigned busy_ = 0;
-  std::uint64_t launch_ = 0;
-  bool stopping_ = false;
+  alignas(64) std::atomic<std::int64_t> next_{0};
   std::vector<std::thread> threads_;
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -62,6 +63,24 @@ TEST(ThreadPool, AWorkerNumberIsUsedByOneLaunchAtATime) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_FALSE(shared);
+}
+
+// Longer than threads look out for work, and callers for the end of it, before they sleep.
+TEST(ThreadPool, ThreadsThatSleepAreWoken) {
+  using namespace std::chrono_literals;
+  ThreadPool pool(2);
+  ASSERT_EQ(counts_of(pool, 100), std::vector<int>(100, 1));
+  std::this_thread::sleep_for(5ms);
+  std::atomic<int> started{0}, done{0};
+  pool.run(2, [&](unsigned worker, std::int64_t, std::int64_t) {
+    ++started;  // each item waits for the other: one thread alone cannot get through
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (started < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    EXPECT_EQ(started, 2);
+    if (worker != 0) std::this_thread::sleep_for(5ms);
+    ++done;
+  });
+  EXPECT_EQ(done, 2);
 }
 
 TEST(ThreadPool, AForkedChildStartsThreadsOfItsOwn) {
