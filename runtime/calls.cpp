@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include "jit/base/log.h"
 #include "runtime/emit.h"
 #include "runtime/ops/device_arch.h"
+#include "runtime/runtime_impl.h"
 
 namespace kiln {
 namespace {
@@ -53,11 +55,23 @@ Result<Calls::CallPointer> Calls::resolve(const CallKey& key) {
   auto call = std::make_shared<ResolvedCall>(key, std::move(arch));
   // select() says why not, for those that ask in vain.
   KILN_TRY(runtime_.select(call->op, call->shape, call->arch));
-  for (const Implementation& implementation : call->op.implementations) {
-    if (!runtime_.is_allowed(call->op, implementation)) continue;
-    if (!can_build(implementation, call->shape, call->arch)) continue;
+  std::vector<Rung> refused;  // since the last one that was not
+  for (Rung& rung : runtime_.chain(call->op, call->shape, call->arch)) {
+    if (!rung.can_serve) {
+      if (is_written_for(*rung.implementation, call->arch)) refused.push_back(std::move(rung));
+      continue;
+    }
     const CallCandidate* better = call->candidates.empty() ? nullptr : &call->candidates.back();
-    call->candidates.emplace_back(&implementation, call->shape, better);
+    call->candidates.emplace_back(rung.implementation, call->shape, better);
+    for (const Rung& before : refused) {
+      note_fall_back(FallBackKind::not_built, *before.implementation, before.can_serve.reason(),
+                     *rung.implementation);
+    }
+    refused.clear();
+  }
+  for (const Rung& last : refused) {
+    note_fall_back(FallBackKind::not_built, *last.implementation, last.can_serve.reason(),
+                   *call->candidates.back().implementation);
   }
   return call;
 }
@@ -80,8 +94,27 @@ Result<const Kernel*> Calls::load(ResolvedCall& call, CallCandidate& candidate, 
   return candidate.kernel.load(std::memory_order_relaxed);
 }
 
-void Calls::tell_fall_back(const ResolvedCall& call, const CallCandidate& broken,
-                           const Error& error, const CallCandidate& instead) const {
+void Calls::note_fall_back(FallBackKind kind, const Implementation& better, std::string_view reason,
+                           const Implementation& instead) {
+  static constexpr std::uint64_t Counters::*kCounters[] = {&Counters::not_built_fall_backs,
+                                                           &Counters::not_served_fall_backs,
+                                                           &Counters::lost_fall_backs};
+  runtime_.impl_->counting.add(kCounters[static_cast<int>(kind)]);
+  {
+    const std::lock_guard lock(logged_mutex_);
+    if (!logged_.emplace(kind, &better).second) return;
+  }
+  // What was known before the call is no surprise; a kernel that is lost is.
+  const bool lost = kind == FallBackKind::lost;
+  log(lost ? LogLevel::warning : LogLevel::info,
+      fmt::format("{} serves in place of {}{}: {}", instead.name, better.name,
+                  lost ? ", whose kernel cannot be had" : "", reason));
+}
+
+void Calls::tell_lost(const ResolvedCall& call, const CallCandidate& broken, const Error& error,
+                      const CallCandidate& instead) {
+  note_fall_back(FallBackKind::lost, *broken.implementation, error.message,
+                 *instead.implementation);
   const std::string label =
       fmt::format("{} {} {}", broken.implementation->name, call.shape.text(), call.arch.name());
   Event event;
@@ -102,20 +135,34 @@ Selection Calls::selection_of(const ResolvedCall& call, const CallCandidate& ser
   if (first_choice->implementation == served.implementation) return selection;
   std::erase_if(selection.passed_over,
                 [&](const auto& each) { return each.first == served.implementation->name; });
-  selection.passed_over.emplace_back(first_choice->implementation->name,
-                                     "its kernel cannot be had");
+  bool is_better = true;
+  for (const CallCandidate& each : call.candidates) {
+    is_better = is_better && &each != &served;
+    const bool is_first = each.implementation == first_choice->implementation;
+    if (!is_first && !(is_better && each.passed_over)) continue;
+    std::erase_if(selection.passed_over,
+                  [&](const auto& known) { return known.first == each.implementation->name; });
+    selection.passed_over.emplace_back(each.implementation->name, "its kernel cannot be had");
+  }
   return selection;
 }
 
 Result<CallCandidate*> Calls::choose(ResolvedCall& call, const void* params, Stream stream,
-                                     Choice choice, Broken& broken) {
+                                     Choice choice, NotServing& others) {
   bool is_asked = false;  // whether the next better candidate was, and what it said
   bool can_serve = false;
   for (CallCandidate& candidate : call.candidates) {
     if (!candidate.serves_as_better) is_asked = false;
     const bool is_loaded = candidate.kernel.load(std::memory_order_acquire) != nullptr;
     if (!is_loaded && candidate.passed_over.load(std::memory_order_relaxed)) continue;
-    if (!is_asked) can_serve = static_cast<bool>(candidate.can_serve(params));
+    if (!is_asked) {
+      const Answer answer = candidate.can_serve(params);
+      can_serve = static_cast<bool>(answer);
+      if (!can_serve && !others.refused && !candidate.refused.load(std::memory_order_relaxed)) {
+        others.refused = &candidate;
+        others.reason = answer.reason();
+      }
+    }
     is_asked = true;
     if (!can_serve) continue;
     if (choice == Choice::best && candidate.is_best && call.candidates.size() > 1 &&
@@ -126,29 +173,37 @@ Result<CallCandidate*> Calls::choose(ResolvedCall& call, const void* params, Str
     auto loaded = load(call, candidate, stream);
     if (loaded) return &candidate;
     if (!may_fall_back(loaded.error())) return fail(std::move(loaded).error());
-    if (!broken.candidate) broken = {&candidate, std::move(loaded).error()};
+    others.lost.emplace_back(&candidate, std::move(loaded).error());
   }
   return nullptr;
+}
+
+void Calls::tell(const ResolvedCall& call, const NotServing& others, const CallCandidate& served) {
+  for (const auto& [candidate, error] : others.lost) {
+    if (!candidate->passed_over.exchange(true)) tell_lost(call, *candidate, error, served);
+  }
+  if (others.refused && !others.refused->refused.exchange(true)) {
+    note_fall_back(FallBackKind::not_served, *others.refused->implementation, others.reason,
+                   *served.implementation);
+  }
 }
 
 Result<void> Calls::launch(const CallKey& key, const void* params, const CallOptions& options) {
   KILN_TRY_ASSIGN(const CallPointer found, find(key));
   ResolvedCall& call = writable(found);
-  Broken broken;
+  NotServing others;
   KILN_TRY_ASSIGN(CallCandidate * served,
-                  choose(call, params, options.stream, Choice::best, broken));
+                  choose(call, params, options.stream, Choice::best, others));
   if (!served) {
-    KILN_TRY_ASSIGN(served, choose(call, params, options.stream, Choice::any, broken));
+    KILN_TRY_ASSIGN(served, choose(call, params, options.stream, Choice::any, others));
   }
   if (served) {
-    if (broken.candidate && !broken.candidate->passed_over.exchange(true)) {
-      tell_fall_back(call, *broken.candidate, *broken.error, *served);
-    }
+    tell(call, others, *served);
     if (options.selected) *options.selected = selection_of(call, *served, params);
     const Kernel* const kernel = served->kernel.load(std::memory_order_relaxed);
     return kernel->launch(served->plan(params), params, call.op.params_bytes, options.stream);
   }
-  if (broken.error) return fail(std::move(*broken.error));
+  if (!others.lost.empty()) return fail(std::move(others.lost.front().second));
   auto selection = runtime_.select(call.op, call.shape, call.arch, params);
   if (!selection) return fail(std::move(selection).error());
   // Only one that was passed over serves these arguments: its failure may have been a passing one.
@@ -179,7 +234,7 @@ Result<void> Calls::prepare(const CallKey& key) {
   for (std::size_t i = 0; i < broken.size(); ++i) {
     const auto& [candidate, error] = broken[i];
     if (candidate->passed_over.exchange(true) || i >= better_broken) continue;
-    tell_fall_back(call, *candidate, error, *best);
+    tell_lost(call, *candidate, error, *best);
   }
   return {};
 }

@@ -12,6 +12,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cache/flight_cache.h"
 #include "kiln/runtime.h"
@@ -44,6 +46,13 @@ struct std::hash<kiln::CallKey> {
 
 namespace kiln {
 
+// Why a better implementation written for the arch does not serve.
+enum class FallBackKind {
+  not_built,   // not for this shape or arch, or it is disabled
+  not_served,  // not these arguments
+  lost,        // its kernel cannot be had
+};
+
 // An implementation that can be built for the call's shape and arch.
 struct CallCandidate {
   CallCandidate(const Implementation* which, const Shape& shape, const CallCandidate* better)
@@ -60,6 +69,7 @@ struct CallCandidate {
   const ShapeFunction<LaunchPlan>::Bound plan;
   std::atomic<const Kernel*> kernel{nullptr};  // set once, owned by `owner`
   std::atomic<bool> passed_over{false};        // its kernel cannot be had, and another one serves
+  std::atomic<bool> refused{false};            // a call that it cannot serve was told of
   std::shared_ptr<const Kernel> owner;         // guarded by ResolvedCall::mutex
 };
 
@@ -106,21 +116,28 @@ class Calls {
   Result<const Kernel*> load(ResolvedCall& call, CallCandidate& candidate, Stream stream);
   // Which candidates a launch asks: those that are best for it, or the others too.
   enum class Choice { best, any };
-  struct Broken {  // the first candidate that could serve and cannot be had
-    CallCandidate* candidate = nullptr;
-    std::optional<Error> error;
+  struct NotServing {
+    std::vector<std::pair<CallCandidate*, Error>> lost;  // could serve and cannot be had
+    CallCandidate* refused = nullptr;  // the first one that cannot serve, where nobody was told yet
+    std::string reason;
   };
   // Null: none of them can be had.
   Result<CallCandidate*> choose(ResolvedCall& call, const void* params, Stream stream,
-                                Choice choice, Broken& broken);
+                                Choice choice, NotServing& others);
+  void tell(const ResolvedCall& call, const NotServing& others, const CallCandidate& served);
   Selection selection_of(const ResolvedCall& call, const CallCandidate& served,
                          const void* params) const;
   std::string_view lasting(std::string_view arch);
-  void tell_fall_back(const ResolvedCall& call, const CallCandidate& broken, const Error& error,
-                      const CallCandidate& instead) const;
+  void tell_lost(const ResolvedCall& call, const CallCandidate& broken, const Error& error,
+                 const CallCandidate& instead);
+  // Counts a fall-back, and logs the first of its kind for `better`.
+  void note_fall_back(FallBackKind kind, const Implementation& better, std::string_view reason,
+                      const Implementation& instead);
 
   Runtime& runtime_;
   FlightCache<CallKey, ResolvedCall> calls_;
+  std::mutex logged_mutex_;
+  std::set<std::pair<FallBackKind, const Implementation*>> logged_;
   std::mutex names_mutex_;
   std::set<std::string, std::less<>> names_;  // archs that keys in calls_ point to
 };

@@ -14,6 +14,9 @@ constexpr CounterField kFields[] = {
     {"waited_for_other_process", &Counters::waited_for_other_process},
     {"cache_errors", &Counters::cache_errors},
     {"other_toolchain_hits", &Counters::other_toolchain_hits},
+    {"not_built_fall_backs", &Counters::not_built_fall_backs},
+    {"not_served_fall_backs", &Counters::not_served_fall_backs},
+    {"lost_fall_backs", &Counters::lost_fall_backs},
 };
 static_assert(sizeof(Counters) == std::size(kFields) * sizeof(std::uint64_t));
 

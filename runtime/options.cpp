@@ -98,6 +98,20 @@ Result<std::vector<std::filesystem::path>> layer_folders() {
   return layers;
 }
 
+// What stands between commas, without blanks around it; empty parts are left out.
+std::vector<std::string> words_of_list(std::string_view list) {
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin < list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    const std::string_view part = list.substr(begin, end - begin);
+    begin = end + 1;
+    const std::size_t first = part.find_first_not_of(' ');
+    if (first == std::string_view::npos) continue;
+    words.emplace_back(part.substr(first, part.find_last_not_of(' ') + 1 - first));
+  }
+  return words;
+}
+
 std::optional<std::filesystem::path> config_file(const char* name, const char* default_name) {
   if (auto file = path_variable(name)) return file;
   if (auto folder = path_variable("XDG_CONFIG_HOME")) return *folder / "kiln" / default_name;
@@ -200,6 +214,7 @@ Result<Options> read_variables() {
                                 {"warning", LogLevel::warning},
                                 {"off", LogLevel::off}},
                                options.log_level));
+  options.disabled_implementations = words_of_list(variable("KILN_DISABLE").value_or(""));
   options.dump_folder = path_variable("KILN_DUMP");
   options.record_plan_file = path_variable("KILN_RECORD_PLAN");
   if (const auto size = variable("KILN_CACHE_SIZE")) {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "runtime/crash_files.h"
 #include "runtime/runtime_impl.h"
 
@@ -84,11 +86,40 @@ std::string Runtime::Impl::name_of_kernel(const Implementation& implementation, 
   return fmt::format("{} {} {} {}", implementation.name, shape.text(), arch.name(), device);
 }
 
+namespace {
+
+bool is_named(const Implementation& implementation, const std::vector<std::string>& names) {
+  return std::find(names.begin(), names.end(), implementation.name) != names.end();
+}
+bool is_named(const Implementation& implementation, const std::optional<std::string>& name) {
+  return name && implementation.name == *name;
+}
+
+// A misspelt name would leave the kernel that it was to disable in service.
+Result<void> check_names(const std::vector<std::string>& names) {
+  std::string known;
+  std::vector<std::string> unknown = names;
+  for (const Op& op : ops()) {
+    for (const Implementation& each : op.implementations) {
+      known += (known.empty() ? "" : ", ") + each.name;
+      std::erase(unknown, each.name);
+    }
+  }
+  if (unknown.empty()) return {};
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("Options::disabled_implementations (KILN_DISABLE) names '{}', which no "
+                          "implementation is called; there are {}",
+                          unknown.front(), known));
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Runtime>> Runtime::create(Options options) {
   if (options.jobs < 1) {
     return fail(ErrorCode::invalid_argument,
                 fmt::format("Options::jobs is {}; it takes 1 or more", options.jobs));
   }
+  KILN_TRY(check_names(options.disabled_implementations));
   set_log_level(options.log_level);
   return std::unique_ptr<Runtime>(new Runtime(std::move(options)));
 }
@@ -96,31 +127,36 @@ Result<std::unique_ptr<Runtime>> Runtime::create(Options options) {
 Runtime::Runtime(Options options) : impl_(std::make_unique<Impl>(*this, std::move(options))) {}
 Runtime::~Runtime() = default;
 
-namespace {
-
-bool is_named(const Implementation& implementation, const std::optional<std::string>& name) {
-  return name && implementation.name == *name;
-}
-
-}  // namespace
-
 Answer Runtime::is_allowed(const Op& op, const Implementation& implementation) const {
   const std::optional<std::string>& only = options().only_implementation;
   if (is_named(implementation, only)) return Answer::yes();
+  if (is_named(implementation, options().disabled_implementations)) {
+    return Answer::no("disabled by Options::disabled_implementations (KILN_DISABLE)");
+  }
   for (const Implementation& other : op.implementations) {
     if (is_named(other, only)) return Answer::no(fmt::format("only {} is asked for", *only));
   }
   return Answer::yes();
 }
 
-Result<Selection> Runtime::select(const Op& op, const Shape& shape, const Arch& arch,
-                                  const void* params) const {
-  Selection selection;
-  selection.op = &op;
+std::vector<Rung> Runtime::chain(const Op& op, const Shape& shape, const Arch& arch,
+                                 const void* params) const {
+  std::vector<Rung> rungs;
   for (const Implementation& implementation : op.implementations) {
     Answer answer = is_allowed(op, implementation);
     if (answer) answer = can_build(implementation, shape, arch);
     if (answer && params) answer = implementation.can_serve(shape, params);
+    rungs.push_back({&implementation, std::move(answer)});
+  }
+  return rungs;
+}
+
+Result<Selection> Runtime::select(const Op& op, const Shape& shape, const Arch& arch,
+                                  const void* params) const {
+  Selection selection;
+  selection.op = &op;
+  for (auto& [rung, answer] : chain(op, shape, arch, params)) {
+    const Implementation& implementation = *rung;
     const bool chosen = is_named(implementation, options().only_implementation);
     if (answer && params && implementation.is_best && !chosen) {
       answer = implementation.is_best(shape, params);

@@ -39,16 +39,19 @@ Arch built_as(const Arch& arch) {
 
 }  // namespace
 
-Answer can_build(const Implementation& implementation, const Shape& shape, const Arch& given) {
-  const Arch arch = built_as(given);
+Answer is_written_for(const Implementation& implementation, const Arch& arch) {
   const auto& families = implementation.families;
-  if (std::find(families.begin(), families.end(), arch.family()) == families.end()) {
-    std::vector<std::string_view> names;
-    for (const ArchFamily family : families) names.push_back(name_of(family));
-    return Answer::no(fmt::format("{} is of family {}, and it is written for {}", given.name(),
-                                  name_of(given.family()), fmt::join(names, " and ")));
-  }
-  return implementation.can_build(shape, arch);
+  const ArchFamily family = built_as(arch).family();
+  if (std::find(families.begin(), families.end(), family) != families.end()) return Answer::yes();
+  std::vector<std::string_view> names;
+  for (const ArchFamily each : families) names.push_back(name_of(each));
+  return Answer::no(fmt::format("{} is of family {}, and it is written for {}", arch.name(),
+                                name_of(arch.family()), fmt::join(names, " and ")));
+}
+
+Answer can_build(const Implementation& implementation, const Shape& shape, const Arch& arch) {
+  if (const Answer answer = is_written_for(implementation, arch); !answer) return answer;
+  return implementation.can_build(shape, built_as(arch));
 }
 
 }  // namespace kiln

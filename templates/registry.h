@@ -75,6 +75,8 @@ using NameValue = std::pair<std::string, std::string>;
 // wrong type or out of range (with what is accepted), a name given twice.
 KILN_API Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given);
 
+// Whether `implementation` is written for the family of `arch`.
+KILN_API Answer is_written_for(const Implementation& implementation, const Arch& arch);
 // Whether `implementation` can be built, its families included.
 KILN_API Answer can_build(const Implementation& implementation, const Shape& shape,
                           const Arch& arch);

@@ -186,6 +186,7 @@ class AttentionDecodeTrial : public Trial {
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
     options_.stream = request.stream;
+    options_.selected = &selection_;
   }
 
   Result<void> upload(std::uint64_t seed) {

@@ -48,6 +48,7 @@ class AttentionPrefillTrial : public Trial {
         tensors_(std::move(tensors)) {
     options_.arch = request.arch;
     options_.stream = request.stream;
+    options_.selected = &selection_;
     for (const TrialTensor& tensor : tensors_.variant) variant_tensors_.push_back(tensor.dl());
   }
 

@@ -43,6 +43,13 @@ ExitCode which(Session& session, const RequestWords& words) {
   for (const auto& [name, reason] : selection.passed_over) {
     passed.push_back({{"implementation", name}, {"reason", reason}});
   }
+  // Who serves where the kernel of the one before cannot be had, or a call is not for it.
+  Json next = Json::array();
+  bool behind = false;
+  for (const Rung& rung : runtime->chain(*request.op, shape, request.arch)) {
+    if (behind && rung.can_serve) next.push_back(rung.implementation->name);
+    behind = behind || rung.implementation == selection.implementation;
+  }
   if (!session.json) {
     fmt::print("op              {}\narch            {}\nimplementation  {}\n",
                folded(request.op->name + " " + shape.text(), 16), request.arch.name(),
@@ -50,6 +57,7 @@ ExitCode which(Session& session, const RequestWords& words) {
     for (const auto& [name, reason] : selection.passed_over) {
       fmt::print("passed over     {}\n", folded(name + ": " + reason, 16));
     }
+    for (const Json& name : next) fmt::print("falls back to   {}\n", name.get<std::string>());
   }
   Json compilers = ask_compilers(runtime->compilers(), request.arch, !session.json);
   return session.finish({{"op", request.op->name},
@@ -57,6 +65,7 @@ ExitCode which(Session& session, const RequestWords& words) {
                          {"arch", request.arch.name()},
                          {"implementation", selection.implementation->name},
                          {"passed_over", std::move(passed)},
+                         {"falls_back_to", std::move(next)},
                          {"compilers", std::move(compilers)}});
 }
 

@@ -21,6 +21,12 @@ struct Counters {
   std::uint64_t cache_errors = 0;              // reads and writes that the cache could not do
   std::uint64_t other_toolchain_hits = 0;      // hits by policy `any`, part of disk and layer hits
 
+  // Fall-backs: a better implementation written for the arch did not serve. Once for each such
+  // implementation and each op, shape and device that is called, however often it is called.
+  std::uint64_t not_built_fall_backs = 0;   // it cannot be built for shape or arch, or is disabled
+  std::uint64_t not_served_fall_backs = 0;  // it cannot serve a call's arguments
+  std::uint64_t lost_fall_backs = 0;        // its kernel cannot be had: see EventKind::fall_back
+
   friend bool operator==(const Counters&, const Counters&) = default;
 };
 

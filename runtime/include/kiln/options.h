@@ -64,6 +64,8 @@ struct KILN_API Options {
   //   KILN_NVRTC_LIBRARY, KILN_HIPRTC_LIBRARY, KILN_COMGR_LIBRARY, KILN_LLVM_LIBRARY,
   //   KILN_CUDA_LIBRARY, KILN_HIP_LIBRARY
   //                       the library to use, and no other
+  //   KILN_DISABLE        implementations that do not serve ("attention_prefill/mma"), separated by
+  //                       ','; the next one of the op's chain does
   //   KILN_DUMP           a folder that receives the sources, options and log of each compile
   //   KILN_RECORD_PLAN    a file that receives the requests for ops (kiln/plan.h), each once
   //   ROCM_PATH           a ROCm installation to look in
@@ -93,6 +95,9 @@ struct KILN_API Options {
   // This implementation ("kda_decode/small_batch") serves its op, and no other one: for tests and
   // measurements.
   std::optional<std::string> only_implementation;
+  // These do not serve, and the next of their op's chain does: for a kernel that a chip, a driver
+  // or a compiler gets wrong. Runtime::create refuses names that no implementation has.
+  std::vector<std::string> disabled_implementations;
   DriverSettings drivers;
   // Told of each compile and each fall-back, so that an engine can show progress.
   EventCallback on_event;

@@ -45,6 +45,12 @@ struct Selection {
   std::vector<std::pair<std::string, std::string>> passed_over;  // name, reason
 };
 
+// One step of an op's fall-back chain.
+struct Rung {
+  const Implementation* implementation = nullptr;
+  Answer can_serve = Answer::yes();  // else the reason
+};
+
 // How an op is called, beyond its arguments.
 struct CallOptions {
   Stream stream;
@@ -93,6 +99,12 @@ class KILN_API Runtime {
   // Errors: unavailable, listing each implementation with its reason.
   Result<Selection> select(const Op& op, const Shape& shape, const Arch& arch,
                            const void* params = nullptr) const;
+
+  // All implementations of `op`, best first, each with whether it can be built and serve: a call
+  // goes down this chain until a kernel can be had. `params` as for select(), but for which is
+  // best.
+  std::vector<Rung> chain(const Op& op, const Shape& shape, const Arch& arch,
+                          const void* params = nullptr) const;
 
   // Makes sure that the artifact for exactly `input` exists: memory, store, layers, else compile.
   // Loads nothing, so it works for archs that this machine cannot run.
