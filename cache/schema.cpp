@@ -124,12 +124,36 @@ bool is_readable(std::int64_t version, OpenMode mode) {
          (mode == OpenMode::layer && version == kPreviousSchemaVersion);
 }
 
-Result<Content> recognise(Database& database, const std::filesystem::path& file, OpenMode mode) {
-  // First of all: another process may make the tables now, and whoever sees them sees the rest.
+// What tells a store from an empty file and from another program's database.
+struct Marks {
+  std::int64_t objects = 0;
+  std::int64_t application = 0;
+  std::int64_t version = 0;
+};
+
+Result<Marks> read_marks_in_transaction(Database& database) {
   KILN_TRY_ASSIGN(const std::int64_t objects,
                   database.integer("SELECT count(*) FROM sqlite_schema"));
   KILN_TRY_ASSIGN(const std::int64_t application, database.integer("PRAGMA application_id"));
   KILN_TRY_ASSIGN(const std::int64_t version, database.integer("PRAGMA user_version"));
+  return Marks{objects, application, version};
+}
+
+// In one transaction: another process may make the store now, and half of what it does would look
+// like another program's database.
+Result<Marks> read_marks(Database& database) {
+  if (database.in_transaction()) return read_marks_in_transaction(database);
+  KILN_TRY(database.run("BEGIN"));
+  Result<Marks> marks = read_marks_in_transaction(database);
+  if (database.in_transaction()) {  // SQLite has already rolled back after some errors
+    sqlite3_exec(database.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+  return marks;
+}
+
+Result<Content> recognise(Database& database, const std::filesystem::path& file, OpenMode mode) {
+  KILN_TRY_ASSIGN(const Marks marks, read_marks(database));
+  const auto [objects, application, version] = marks;
   if (application == kApplicationId && is_readable(version, mode)) return Content::store;
   if (application == kApplicationId) {
     return fail(ErrorCode::cache_failed,

@@ -37,6 +37,27 @@ TEST(StoreProcesses, EightAtOncePutWithoutABusyError) {
   EXPECT_EQ(store->totals()->entries, static_cast<std::uint64_t>(kProcesses * kPuts));
 }
 
+// Whoever opens a store while another makes it sees it empty or whole, never half: that would be
+// taken for another program's database.
+TEST(StoreProcesses, OpenAStoreWhileItIsMade) {
+  constexpr int kRounds = 40;
+  constexpr int kProcesses = 6;
+  const TempFolder folder;
+  for (int round = 0; round < kRounds; ++round) {
+    Pipe start;
+    std::vector<Child> children;
+    for (int process = 0; process < kProcesses; ++process) {
+      children.emplace_back([&] {
+        start.close_write();
+        start.await();
+        return open_store(folder.path() / fmt::format("cache{}", round)) ? 0 : 1;
+      });
+    }
+    start.close_write();
+    for (Child& child : children) ASSERT_EQ(child.wait(), 0) << "round " << round;
+  }
+}
+
 // How many of its puts a process has reported as done before it was killed.
 int done_before_kill(Child& child, Pipe& done, std::chrono::microseconds after_the_first) {
   done.close_write();

@@ -14,11 +14,18 @@ namespace {
 using nlohmann::json;
 
 json counters(std::initializer_list<std::pair<const char*, int>> set) {
-  json all = {{"memory_hits", 0},         {"disk_hits", 0},
-              {"layer_hits", 0},          {"compiles", 0},
-              {"compile_failures", 0},    {"rejected_entries", 0},
-              {"cache_errors", 0},        {"waited_for_other_process", 0},
-              {"other_toolchain_hits", 0}};
+  json all = {{"memory_hits", 0},
+              {"disk_hits", 0},
+              {"layer_hits", 0},
+              {"compiles", 0},
+              {"compile_failures", 0},
+              {"rejected_entries", 0},
+              {"cache_errors", 0},
+              {"waited_for_other_process", 0},
+              {"other_toolchain_hits", 0},
+              {"not_built_fall_backs", 0},
+              {"not_served_fall_backs", 0},
+              {"lost_fall_backs", 0}};
   for (const auto& [name, value] : set) all[name] = value;
   return all;
 }
