@@ -88,11 +88,15 @@ class Call {
     const auto pools =
         1 + 2 * machine.timer.l2_bytes() / std::max<std::int64_t>(one.pool_bytes(), 1);
     Random random(1);
-    const auto add = [&](ElementType type, std::vector<std::int64_t> shape, float low, float high) {
+    const auto make = [&](ElementType type, std::vector<std::int64_t> shape) {
       tensors_.push_back(
           require(TrialTensor::create(machine.driver, machine.device, type, std::move(shape))));
-      tensors_.back().fill([&] { return random.uniform(low, high); });
       return tensors_.size() - 1;
+    };
+    const auto add = [&](ElementType type, std::vector<std::int64_t> shape, float low, float high) {
+      const std::size_t index = make(type, std::move(shape));
+      tensors_[index].fill([&] { return random.uniform(low, high); });
+      return index;
     };
     using enum ElementType;
     for (auto [index, heads] : {std::pair{&q_, h}, std::pair{&k_, h}}) {
@@ -107,7 +111,11 @@ class Call {
     out_ = add(bf16, {n, hv, kSize}, 0, 0);
     fill_trial_slots(tensors_[slots_], n, random);
     for (std::int64_t i = 0; i < pools; ++i) {
-      pools_.push_back(add(one.state, {n, hv, kSize, kSize}, -0.5F, 0.5F));
+      pools_.push_back(make(one.state, {n, hv, kSize, kSize}));
+    }
+    tensors_[pools_[0]].fill([&] { return random.uniform(-0.5F, 0.5F); });
+    for (std::size_t i = 1; i < pools_.size(); ++i) {
+      tensors_[pools_[i]].host() = tensors_[pools_[0]].host();
     }
     for (TrialTensor& tensor : tensors_) require(tensor.upload(machine.driver));
   }

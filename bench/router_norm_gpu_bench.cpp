@@ -96,17 +96,22 @@ void bench_case(const Machine& machine, const char* op_name, const std::vector<N
              us - machine.empty_us, share);
 }
 
-// A kernel that does nothing, in as many graph nodes.
-double measure_empty(Runtime& runtime, const Arch& arch, int device,
-                     const bench::CudaTimer& timer) {
-  CompileInput input{"empty", "empty/nothing", {}, arch, {}, {}, {}, {}};
-  input.source = {"empty.cu", "namespace bench {\n__global__ void empty(const int) {}\n}\n"};
-  input.name_expressions = {"bench::empty"};
-  const auto kernel = require(runtime.kernel(input, device, timer.stream()));
-  const int nothing = 0;
-  return graph_us(timer, [&] {
-    require(kernel->launch(LaunchPlan{LaunchStep{}}, &nothing, sizeof nothing, timer.stream()));
-  });
+// A kernel that does nothing, as the driver takes it on any card.
+constexpr std::string_view kEmptyPtx = R"(
+.version 6.0
+.target sm_60
+.address_size 64
+.visible .entry empty(.param .u32 unused) { ret; }
+)";
+
+double measure_empty(Driver& driver, int device, const bench::CudaTimer& timer) {
+  Artifact artifact;
+  artifact.format = CodeFormat::ptx;
+  artifact.code = to_bytes(as_bytes(kEmptyPtx));
+  artifact.entries = {{"empty", "empty", {}}};
+  const auto module = require(driver.load(device, artifact));
+  return graph_us(timer,
+                  [&] { require(module->launch(LaunchStep{}, nullptr, 0, timer.stream())); });
 }
 
 }  // namespace
@@ -124,7 +129,7 @@ int main(int argc, char** argv) {
   const DeviceInfo& device = devices->front();
   const bench::CudaTimer timer = require(bench::CudaTimer::open(device.index));
   const Machine machine{*runtime, device.arch, timer, copy_gbps(*driver, device.index, timer),
-                        measure_empty(*runtime, device.arch, device.index, timer)};
+                        measure_empty(*driver, device.index, timer)};
   if (format == bench::Format::text) {
     fmt::print("{}: copy {:.0f} GB/s, an empty graph node {:.2f} us\n", timer.device_name(),
                machine.copy_gbps, machine.empty_us);

@@ -2,8 +2,10 @@
 #include "tests/gpu_check/checks.h"
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include <array>
+#include <set>
 
 #include "runtime/reference/trial.h"
 #include "tests/gpu_check/cases.h"
@@ -13,6 +15,7 @@ namespace {
 
 constexpr std::size_t kCopyBytes = std::size_t{1} << 30;
 constexpr int kStreams = 4;
+constexpr int kCallsInGraph = 20;  // so that the time is not that of launching the graph
 
 Result<void*> make_stream(const Card& card) {
   void* stream = nullptr;
@@ -140,18 +143,24 @@ Result<double> matrix_tflop_per_s(const Card& card) {
   return kBlocks * double{kMatrixRateWarps} * kLoops * kMatrixRateFlopsPerWarpAndLoop / ms / 1e9;
 }
 
-Result<Speed> speed_of(const Card& card, const Case& each, const Report& report) {
+// The median of one call of many in a graph, on the same tensors each time: what fits into the L2
+// cache stays there.
+Result<Speed> speed_of(const Card& card, const Case& each, const Report& limits) {
   KILN_TRY_ASSIGN(void* const stream, make_stream(card));
   KILN_TRY_ASSIGN(const auto trial, trial_of(card, each, stream, 5));
   KILN_TRY(trial->reset());
   KILN_TRY(trial->launch());
-  KILN_TRY_ASSIGN(void* const graph, card.cuda.capture(stream, [&] { return trial->launch(); }));
-  KILN_TRY_ASSIGN(const double ms, card.cuda.time_ms(stream, 51, [&] {
+  KILN_TRY_ASSIGN(void* const graph, card.cuda.capture(stream, [&]() -> Result<void> {
+    for (int i = 0; i < kCallsInGraph; ++i) KILN_TRY(trial->launch());
+    return {};
+  }));
+  KILN_TRY_ASSIGN(const double graph_ms, card.cuda.time_ms(stream, 11, [&] {
     return CudaCalls::check("cuGraphLaunch", card.cuda.cuGraphLaunch(graph, stream));
   }));
+  const double ms = graph_ms / kCallsInGraph;
   card.cuda.cuGraphExecDestroy(graph);
-  const double by_bytes_ms = trial->bytes_moved() / report.copy_gb_per_s / 1e6;
-  const double by_flops_ms = trial->operations() / report.matrix_tflop_per_s / 1e9;
+  const double by_bytes_ms = trial->bytes_moved() / limits.copy_gb_per_s / 1e6;
+  const double by_flops_ms = trial->operations() / limits.matrix_tflop_per_s / 1e9;
   const bool bytes_bind = by_bytes_ms >= by_flops_ms;
   return Speed{each.name(),
                ms * 1e3,
@@ -161,42 +170,107 @@ Result<Speed> speed_of(const Card& card, const Case& each, const Report& report)
                trial->selection().implementation->name};
 }
 
+// The implementations that can be built for a case.
+std::vector<std::string> implementations_of(const Case& each, const Arch& arch) {
+  const auto op = find_op(each.op);
+  const auto arguments =
+      op ? parse_arguments(**op, each.arguments) : Result<OpArguments>(fail(op.error()));
+  if (!arguments) return {};
+  std::vector<std::string> names;
+  for (const Implementation& one : (*op)->implementations) {
+    if (can_build(one, arguments->shape, arch)) names.push_back(one.name);
+  }
+  return names;
+}
+
+// The error of a call for which the one implementation that may serve cannot.
+bool says_that_it_cannot_serve(const Error& error) {
+  return error.code == ErrorCode::unavailable && error.message.starts_with("no implementation of ");
+}
+
+Job alone(const Case& each, const std::string& implementation) {
+  return {"each implementation", each.name(), implementation,
+          [&each](const Card& card, Report& to) {
+            const auto result = run_plainly(card, each);
+            if (!result && says_that_it_cannot_serve(result.error())) return;
+            to.add("each implementation", each.name(), result);
+          }};
+}
+
+Job speed_job(const std::string& op, const std::string& implementation, const Report& limits) {
+  return {"speed", op, implementation, [op, &limits](const Card& card, Report& to) {
+            for (const Case& each : cases()) {
+              if (each.op != op) continue;
+              auto speed = speed_of(card, each, limits);
+              if (speed) {
+                to.add(std::move(*speed));
+              } else if (!says_that_it_cannot_serve(speed.error())) {
+                to.add("speed", each.name(), fail(speed.error()));
+              }
+            }
+          }};
+}
+
+// The test of the CUDA driver itself, as the test suite runs it.
+void run_driver_tests(const Card&, Report& report) {
+  testing::GTEST_FLAG(filter) = "RealGpuTest.Cuda*";
+  const int code = RUN_ALL_TESTS();
+  const auto& unit = *testing::UnitTest::GetInstance();
+  const bool skipped = unit.skipped_test_count() > 0;
+  report.add(
+      "drivers", fmt::format("{} tests of the driver", unit.test_to_run_count()),
+      code != 0 ? Outcome::failed
+      : skipped ? Outcome::not_run
+                : Outcome::passed,
+      skipped ? fmt::format("{} skipped, above it says why", unit.skipped_test_count()) : "");
+}
+
 }  // namespace
 
-void check_ops(const Card& card, Report& report) {
-  for (const Case& each : cases()) report.add("correctness", each.name(), run_plainly(card, each));
-  for (const Case& each : cases()) report.add("graphs", each.name(), run_as_graph(card, each));
-}
-
-void check_streams_and_graphs(const Card& card, Report& report) {
-  report.add("graphs", "a replay sees changed inputs", replay_sees_changed_inputs(card));
-  report.add("streams", fmt::format("{} ops at once", kStreams), run_on_several_streams(card));
-}
-
-void measure_speed(const Card& card, Report& report) {
-  const auto copy = copy_gb_per_s(card);
-  const auto matrix = copy ? matrix_tflop_per_s(card) : Result<double>(fail(copy.error()));
-  if (!matrix) return report.add("speed", "the card's limits", fail(matrix.error()));
-  report.copy_gb_per_s = *copy;
-  report.matrix_tflop_per_s = *matrix;
+std::vector<Job> correctness_jobs(const Arch& arch) {
+  std::vector<Job> jobs;
   for (const Case& each : cases()) {
-    auto speed = speed_of(card, each, report);
-    if (speed) {
-      report.speeds.push_back(std::move(*speed));
-    } else {
-      report.add("speed", each.name(), fail(speed.error()));
-    }
+    jobs.push_back({"correctness", each.name(), {}, [&each](const Card& card, Report& to) {
+                      to.add("correctness", each.name(), run_plainly(card, each));
+                      to.add("graphs", each.name(), run_as_graph(card, each));
+                    }});
   }
+  for (const Case& each : cases()) {
+    for (const auto& name : implementations_of(each, arch)) jobs.push_back(alone(each, name));
+  }
+  const std::string changed = "a replay sees changed inputs";
+  jobs.push_back({"graphs", changed, {}, [changed](const Card& card, Report& to) {
+                    to.add("graphs", changed, replay_sees_changed_inputs(card));
+                  }});
+  const std::string streams = fmt::format("{} ops at once", kStreams);
+  jobs.push_back({"streams", streams, {}, [streams](const Card& card, Report& to) {
+                    to.add("streams", streams, run_on_several_streams(card));
+                  }});
+  jobs.push_back({"drivers", "tests of the driver", {}, run_driver_tests});
+  return jobs;
 }
 
-void say_not_run(const std::string& why, Report& report) {
+Job limits_job() {
+  return {"speed", "the card's limits", {}, [](const Card& card, Report& to) {
+            const auto copy = copy_gb_per_s(card);
+            const auto matrix =
+                copy ? matrix_tflop_per_s(card) : Result<double>(fail(copy.error()));
+            if (!matrix) return to.add("speed", "the card's limits", fail(matrix.error()));
+            to.copy_gb_per_s = *copy;
+            to.matrix_tflop_per_s = *matrix;
+          }};
+}
+
+std::vector<Job> speed_jobs(const Arch& arch, const Report& limits) {
+  std::set<std::pair<std::string, std::string>> ops;
   for (const Case& each : cases()) {
-    report.add("correctness", each.name(), Outcome::not_run, why);
+    for (const auto& name : implementations_of(each, arch)) ops.emplace(each.op, name);
   }
-  for (const Case& each : cases()) report.add("graphs", each.name(), Outcome::not_run, why);
-  report.add("graphs", "a replay sees changed inputs", Outcome::not_run, why);
-  report.add("streams", fmt::format("{} ops at once", kStreams), Outcome::not_run, why);
-  report.add("speed", "the speed table", Outcome::not_run, why);
+  std::vector<Job> jobs;
+  for (const auto& [op, implementation] : ops) {
+    jobs.push_back(speed_job(op, implementation, limits));
+  }
+  return jobs;
 }
 
 }  // namespace kiln::gpu_check

@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The checks, each of which adds to a Report.
+// The checks, as jobs for run_jobs().
 #pragma once
 
-#include "kiln/runtime.h"
-#include "tests/gpu_check/cuda_calls.h"
-#include "tests/gpu_check/report.h"
+#include "tests/gpu_check/jobs.h"
 
 namespace kiln::gpu_check {
 
-struct Card {
-  Runtime& runtime;
-  const CudaCalls& cuda;
-  const Arch arch;
-};
-
-// Every case against the fp64 reference: launched plainly, then captured and replayed.
-void check_ops(const Card& card, Report& report);
-// Several streams at once; a replayed graph that must see what its input has become.
-void check_streams_and_graphs(const Card& card, Report& report);
-// The card's limits, then each case against them.
-void measure_speed(const Card& card, Report& report);
-// The same lines where there is no card.
-void say_not_run(const std::string& why, Report& report);
+// Every case against the fp64 reference, launched plainly, then captured and replayed; then by
+// every implementation that can be built for `arch` and serves it. Several streams at once; a
+// replayed graph that must see what its input has become; the tests of the drivers.
+std::vector<Job> correctness_jobs(const Arch& arch);
+// The card's limits, into Report::copy_gb_per_s and matrix_tflop_per_s.
+Job limits_job();
+// Each case by each implementation against these limits, which must live as long as the jobs.
+std::vector<Job> speed_jobs(const Arch& arch, const Report& limits);
 
 }  // namespace kiln::gpu_check

@@ -10,7 +10,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "tests/gpu_check/cases.h"
 #include "tests/gpu_check/checks.h"
@@ -25,14 +27,16 @@ int complain(const Error& error) {
   return error.code == ErrorCode::unavailable ? 3 : 1;
 }
 
-Result<std::unique_ptr<Runtime>> make_runtime(const fs::path& home) {
+Result<Options> make_options(const fs::path& home) {
   KILN_TRY_ASSIGN(Options options, Options::from_environment());
   options.cache_folder = home / "cache";
-  return Runtime::create(std::move(options));
+  return options;
 }
 
 int prewarm_all(const fs::path& home, int count, char** names) {
-  auto runtime = make_runtime(home);
+  auto options = make_options(home);
+  if (!options) return complain(options.error());
+  const auto runtime = Runtime::create(std::move(*options));
   if (!runtime) return complain(runtime.error());
   for (int i = 0; i < count; ++i) {
     const auto arch = Arch::parse(names[i]);
@@ -44,37 +48,15 @@ int prewarm_all(const fs::path& home, int count, char** names) {
   return 0;
 }
 
-// The tests of the drivers themselves, as the test suite runs them.
-void run_driver_tests(Report& report) {
-  testing::GTEST_FLAG(filter) = "RealGpuTest.*";
-  const int code = RUN_ALL_TESTS();
-  const auto& unit = *testing::UnitTest::GetInstance();
-  const bool skipped = unit.skipped_test_count() > 0;
-  report.add(
-      "drivers", fmt::format("{} tests of the drivers", unit.test_to_run_count()),
-      code != 0 ? Outcome::failed
-      : skipped ? Outcome::not_run
-                : Outcome::passed,
-      skipped ? fmt::format("{} skipped, above it says why", unit.skipped_test_count()) : "");
-}
-
-void run_all(Runtime& runtime, Report& report) {
-  const auto stop = [&](const Error& error) {
-    report.machine = "no NVIDIA GPU: " + error.message;
-    say_not_run(error.message, report);
-  };
-  const auto driver = runtime.driver(*Arch::parse("sm_90"));
-  if (!driver) return stop(driver.error());
-  const auto devices = (*driver)->devices();
-  if (!devices) return stop(devices.error());
-  const DeviceInfo& device = devices->front();
-  const auto cuda = CudaCalls::open(runtime.options().drivers.cuda_library);
-  if (!cuda) return stop(cuda.error());
-  report.machine = fmt::format("{} ({})", device.name, device.arch.name());
-  const Card card{runtime, *cuda, device.arch};
-  check_ops(card, report);
-  check_streams_and_graphs(card, report);
-  measure_speed(card, report);
+// On the first card; on a machine without one, each line says why nothing ran.
+void run_all(const Options& options, Report& report) {
+  run_jobs(options, {limits_job()}, 1, report);
+  const Result<Arch> arch = Arch::parse(report.arch.empty() ? "sm_90a" : report.arch);
+  if (!arch) return report.add("correctness", report.arch, fail(arch.error()));
+  // Several at once: most of their time is the reference's, on the CPU.
+  run_jobs(options, correctness_jobs(*arch), std::max(1U, std::thread::hardware_concurrency() / 2),
+           report);
+  if (report.copy_gb_per_s > 0) run_jobs(options, speed_jobs(*arch, report), 1, report);
 }
 
 int run(int argc, char** argv) {
@@ -86,11 +68,10 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "usage: kiln_gpu_check [FOLDER] | kiln_gpu_check --prewarm ARCH...\n");
     return 2;
   }
-  auto runtime = make_runtime(home);
-  if (!runtime) return complain(runtime.error());
+  const auto options = make_options(home);
+  if (!options) return complain(options.error());
   Report report;
-  run_all(**runtime, report);
-  run_driver_tests(report);
+  run_all(*options, report);
   fmt::print("{}", report.text());
   const auto written = report.write(argc == 2 ? fs::path(argv[1]) : home);
   if (!written) return complain(written.error());

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jit/base/result.h"
@@ -29,7 +30,8 @@ struct Speed {
 };
 
 struct Report {
-  std::string machine;  // "NVIDIA H200 (sm_90a)", or why there is none
+  std::string machine;  // "NVIDIA H200"; empty: there is none
+  std::string arch;     // "sm_90a"
   std::vector<Check> checks;
   double copy_gb_per_s = 0;
   double matrix_tflop_per_s = 0;
@@ -37,6 +39,9 @@ struct Report {
 
   void add(std::string section, std::string name, Outcome outcome, std::string detail);
   void add(std::string section, std::string name, const Result<std::string>& result);
+  void add(Speed speed);  // it and the two above also say so on stderr
+  // What json() of another one told; false when it is not such a text.
+  bool add_json(std::string_view text);
   int count(Outcome outcome) const;
   // 0: everything ran and passed. 1: something failed. 3: nothing failed, but not all could run.
   int exit_code() const;
