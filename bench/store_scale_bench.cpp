@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The disk cache with very many entries beside one with a few: opening, a hit, and the first rows
-// of a listing. What is measured is Kiln's own; the entries in between are made by plain SQL.
-#include <fmt/format.h>
+// The disk cache with very many entries beside one with a few: opening, a hit, a put, and what a
+// person does with it. Opening, looking up and putting are Kiln's own; the entries in between are
+// whole ones, written by plain SQL.
+#include <fmt/ranges.h>
 #include <sqlite3.h>
 
 #include <charconv>
@@ -10,7 +11,9 @@
 #include <cstring>
 
 #include "bench/interleaved.h"
+#include "cache/checksum.h"
 #include "cache/store.h"
+#include "jit/base/artifact.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_folder.h"
 
@@ -28,19 +31,35 @@ double now_us() {
   return std::chrono::duration<double, std::micro>(now).count();
 }
 
-Key key_of(int number) {
-  return {Digest::of(fmt::format("request {}", number)), Digest::of(std::string_view("nvrtc"))};
+// A kernel of some 70 to 1,024 bytes that jitctl verify finds nothing wrong with.
+struct Sample {
+  Key key;
+  StoreEntry entry;
+};
+
+Sample sample_of(int number, const char* implementation) {
+  KeyRecord record;
+  record.request.add("op", "kda_decode");
+  record.request.add("shape.H", std::int64_t{number});
+  record.request.add("arch", "sm_90a");
+  record.request.add("name_expression", "f");
+  record.toolchain.add("backend", "nvrtc");
+  Artifact artifact;
+  artifact.format = CodeFormat::ptx;
+  artifact.entries = {{"f", "f", {}}};
+  const std::string text = ".version 8.0\n.target sm_90a\n.address_size 64\n.entry f(){}\n//" +
+                           std::string(static_cast<std::size_t>(number) * 37 % 900, 'x');
+  artifact.code = to_bytes(as_bytes(text));
+  Sample sample;
+  sample.key = record.key();
+  sample.entry.record = record.joined().text();
+  sample.entry.label = fmt::format("kda_decode/{} H={} sm_90a", implementation, number);
+  sample.entry.payload = artifact.encode();
+  return sample;
 }
 
-StoreEntry entry_of(int number) {
-  StoreEntry entry;
-  Record record;
-  record.add("request.op", "op");
-  record.add("request.number", std::int64_t{number});
-  entry.record = record.text();
-  entry.label = fmt::format("op/some H={} sm_90a", number);
-  entry.payload.resize(static_cast<std::size_t>(1 + (number * 37) % 1024));
-  return entry;
+Sample sample_of(int number) {
+  return sample_of(number, "some");
 }
 
 void check(bool good, const char* what) {
@@ -49,40 +68,68 @@ void check(bool good, const char* what) {
   std::exit(1);
 }
 
-// What a million puts would leave, in seconds: entries with random keys, 1 to 1024 bytes of code.
-void add_filler(const fs::path& file, int entries) {
-  sqlite3* database = nullptr;
-  check(sqlite3_open(file.c_str(), &database) == SQLITE_OK, "opening the file");
-  const std::string sql = fmt::format(R"sql(
-PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000; PRAGMA wal_autocheckpoint = 0;
-BEGIN;
-DROP TRIGGER entry_added;
-CREATE TEMP TABLE n(i INTEGER PRIMARY KEY);
-INSERT INTO n WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {0})
-SELECT i FROM c;
-INSERT INTO entry(id, request, toolchain, label, payload_bytes, size_bytes, created_us,
-                  last_used_us)
-SELECT 1000000 + i, randomblob(32), randomblob(32), 'op/filler H=' || i || ' sm_90a',
-       1 + i % 1024, 1 + i % 1024, i, i FROM n;
-INSERT INTO content SELECT 1000000 + i, 'record', '', zeroblob(16), randomblob(1 + i % 1024) FROM n;
-CREATE TRIGGER entry_added AFTER INSERT ON entry BEGIN
-  UPDATE totals SET entries = entries + 1,
-                    payload_bytes = payload_bytes + new.payload_bytes,
-                    size_bytes = size_bytes + new.size_bytes;
-END;
-UPDATE totals SET entries = (SELECT count(*) FROM entry),
-                  payload_bytes = (SELECT sum(payload_bytes) FROM entry),
-                  size_bytes = (SELECT sum(size_bytes) FROM entry);
-COMMIT;
-PRAGMA wal_checkpoint(TRUNCATE);
-)sql",
-                                      entries);
+struct Closing {
+  void operator()(sqlite3* database) const { sqlite3_close(database); }
+  void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+};
+using Connection = std::unique_ptr<sqlite3, Closing>;
+using Statement = std::unique_ptr<sqlite3_stmt, Closing>;
+
+void run_sql(sqlite3* database, const char* sql) {
   char* error = nullptr;
-  if (sqlite3_exec(database, sql.c_str(), nullptr, nullptr, &error) != SQLITE_OK) {
-    fmt::print(stderr, "bench: {}\n", error);
-    std::exit(1);
+  if (sqlite3_exec(database, sql, nullptr, nullptr, &error) == SQLITE_OK) return;
+  fmt::print(stderr, "bench: {}\n", error);
+  std::exit(1);
+}
+
+void bind_bytes(sqlite3_stmt* statement, int at, ByteView bytes) {
+  sqlite3_bind_blob64(statement, at, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
+}
+
+void bind_text(sqlite3_stmt* statement, int at, std::string_view text) {
+  sqlite3_bind_text64(statement, at, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+}
+
+// As Store::put, which would take a minute, writes them: the later ones were used later, before
+// those that the Store itself put.
+void add_filler(const fs::path& file, int entries) {
+  sqlite3* opened = nullptr;
+  check(sqlite3_open(file.c_str(), &opened) == SQLITE_OK, "opening the file");
+  const Connection database(opened);
+  run_sql(opened,
+          "PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000; PRAGMA wal_autocheckpoint = 0;"
+          "BEGIN;");
+  const auto prepare = [&](const char* sql) {
+    sqlite3_stmt* statement = nullptr;
+    check(sqlite3_prepare_v2(opened, sql, -1, &statement, nullptr) == SQLITE_OK, sql);
+    return Statement(statement);
+  };
+  const Statement entry = prepare(
+      "INSERT INTO entry(id, request, toolchain, label, payload_bytes, size_bytes, created_us,"
+      " last_used_us) VALUES (1000000 + ?1, ?2, ?3, ?4, ?5, ?6, ?1, ?1)");
+  const Statement content = prepare("INSERT INTO content VALUES (1000000 + ?1, ?2, '', ?3, ?4)");
+  for (int i = 1; i <= entries; ++i) {
+    const Sample sample = sample_of(1'000'000 + i, "filler");
+    const StoreEntry& made = sample.entry;
+    const std::size_t size = made.payload.size();
+    sqlite3_bind_int64(entry.get(), 1, i);
+    bind_bytes(entry.get(), 2, sample.key.request.bytes);
+    bind_bytes(entry.get(), 3, sample.key.toolchain.bytes);
+    bind_text(entry.get(), 4, made.label);
+    sqlite3_bind_int64(entry.get(), 5, static_cast<std::int64_t>(size));
+    sqlite3_bind_int64(entry.get(), 6,
+                       static_cast<std::int64_t>(size + made.record.size() + made.label.size()));
+    sqlite3_bind_int64(content.get(), 1, i);
+    bind_text(content.get(), 2, made.record);
+    bind_bytes(content.get(), 3,
+               checksum_of(sample.key, made.label, made.record, made.info, made.payload));
+    bind_bytes(content.get(), 4, made.payload);
+    for (const Statement* statement : {&entry, &content}) {
+      check(sqlite3_step(statement->get()) == SQLITE_DONE, "inserting");
+      sqlite3_reset(statement->get());
+    }
   }
-  sqlite3_close(database);
+  run_sql(opened, "COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 std::unique_ptr<Store> open_store(const fs::path& folder) {
@@ -97,7 +144,10 @@ std::unique_ptr<Store> open_store(const fs::path& folder) {
 void fill(const fs::path& folder, int entries) {
   {
     auto store = open_store(folder);
-    for (int i = 0; i < kSamples; ++i) check(store->put(key_of(i), entry_of(i)).has_value(), "put");
+    for (int i = 0; i < kSamples; ++i) {
+      const Sample sample = sample_of(i);
+      check(store->put(sample.key, sample.entry).has_value(), "put");
+    }
   }
   add_filler(folder / "kernels-v2.db", entries - kSamples);
 }
@@ -105,11 +155,10 @@ void fill(const fs::path& folder, int entries) {
 double open_and_hit_us(const fs::path& folder) {
   static int next = 0;
   const int number = next++ % kSamples;
-  const Key key = key_of(number);
-  const StoreEntry entry = entry_of(number);
+  const Sample sample = sample_of(number);
   const double start = now_us();
   auto store = open_store(folder);
-  const auto found = store->find(key, entry.record);
+  const auto found = store->find(sample.key, sample.entry.record);
   const double took = now_us() - start;
   return found.status == StoreLookup::Status::hit ? took : std::nan("");
 }
@@ -118,10 +167,9 @@ double hit_us(Store& store) {
   double total = 0;
   for (int i = 0; i < kHitsPerRepeat; ++i) {
     const int number = (i * 7) % kSamples;
-    const Key key = key_of(number);
-    const StoreEntry entry = entry_of(number);
+    const Sample sample = sample_of(number);
     const double start = now_us();
-    const auto found = store.find(key, entry.record);
+    const auto found = store.find(sample.key, sample.entry.record);
     total += now_us() - start;
     if (found.status != StoreLookup::Status::hit) return std::nan("");
   }
@@ -129,12 +177,11 @@ double hit_us(Store& store) {
 }
 
 double put_us(Store& store) {
-  static int next = 1'000'000;
+  static int next = 5'000'000;  // keys of no other entry
   const int number = next++;
-  const Key key = key_of(number);
-  const StoreEntry entry = entry_of(number);
+  const Sample sample = sample_of(number);
   const double start = now_us();
-  const bool put = store.put(key, entry).has_value();
+  const bool put = store.put(sample.key, sample.entry).has_value();
   return put ? now_us() - start : std::nan("");
 }
 
@@ -148,7 +195,7 @@ double first_page_us(Store& store) {
 
 double neighbours_us(Store& store) {
   const double start = now_us();
-  const auto rows = store.near_label("op/filler H=5 sm_80", 500);
+  const auto rows = store.near_label("kda_decode/filler H=1000005 sm_80", 500);
   return rows && rows->size() > 500 ? now_us() - start : std::nan("");
 }
 
@@ -202,9 +249,25 @@ int main(int argc, char** argv) {
   pair(
       "jitctl explain, a miss", [&] { return jitctl_us(explain, few_folder); },
       [&] { return jitctl_us(explain, many_folder); }, 7);
-  const std::vector<std::string> rare = {"ls", "H=77 sm", "--limit", "1"};
+  const std::vector<std::string> first = {"ls", "--limit", "20"};
   pair(
-      "jitctl ls of one rare kernel", [&] { return jitctl_us(rare, few_folder); },
-      [&] { return jitctl_us(rare, many_folder); }, 5);
+      "jitctl ls of the first 20", [&] { return jitctl_us(first, few_folder); },
+      [&] { return jitctl_us(first, many_folder); }, 7);
+  const std::vector<std::string> rare = {"ls", "H=1000077 sm"};
+  pair(
+      "jitctl ls of the one kernel that was used before all others but 76",
+      [&] { return jitctl_us(rare, few_folder); }, [&] { return jitctl_us(rare, many_folder); }, 5);
+  // What goes through all entries, once.
+  const auto once = [&](std::vector<std::string> words) {
+    const std::string what = fmt::format("jitctl {}", fmt::join(words, " "));
+    const double took = jitctl_us(std::move(words), many_folder);
+    check(!std::isnan(took), what.c_str());
+    bench::print({what, "us per entry", "reading every page; evicting also rewrites them"},
+                 {{name("all of", many), took / many, took / many, took / many, 1}}, format);
+  };
+  once({"verify"});
+  const auto left = lots->totals();
+  check(left.has_value(), "totals");
+  once({"gc", "--size", std::to_string(left->size_bytes / 2)});
   return 0;
 }

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -26,12 +27,15 @@ namespace fs = std::filesystem;
 // Above every key's byte (cache/lease.cpp).
 constexpr off_t kRescueByte = off_t{1} << 62;
 constexpr std::int64_t kIdsPerBatch = 4096;
+// How many ids are tried one by one where neither table says which there are: some seconds.
+constexpr std::int64_t kGuessesMax = std::int64_t{1} << 20;
 
 // NOT INDEXED: what is damaged may be an index.
 constexpr const char* kIdsAfter = R"sql(
 SELECT id FROM damaged.entry NOT INDEXED WHERE id > ?1 ORDER BY id LIMIT ?2
 )sql";
 constexpr const char* kHasId = "SELECT 1 FROM damaged.entry NOT INDEXED WHERE id = ?1";
+constexpr const char* kNextContent = "SELECT min(id) FROM damaged.content WHERE id > ?1";
 constexpr const char* kRead = R"sql(
 SELECT e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
 FROM damaged.entry e NOT INDEXED LEFT JOIN damaged.content c ON c.id = e.id
@@ -73,9 +77,10 @@ class Salvage {
         KILN_TRY(copy(id));
         last_seen_ = id;
       }
-      if (!listed) skip_unreadable(highest);
       if (listed && ids.empty()) break;
-      if (!listed && last_seen_ >= highest) break;
+      if (listed) continue;
+      KILN_TRY_ASSIGN(const bool more, copy_next_behind_damage(highest));
+      if (!more) break;
     }
     return {};
   }
@@ -109,14 +114,31 @@ class Salvage {
     return {};
   }
 
-  // From the first id that a damaged page hides to before the next one that can be read.
-  void skip_unreadable(std::int64_t highest) {
-    for (; last_seen_ < highest; ++last_seen_) {
-      Query query(database_, kHasId);
-      const Result<bool> found = query.bind(last_seen_ + 1).next();
-      if (found && *found) return;
+  // Copies the first entry after those that a damaged page hides. By its own id: a search from the
+  // last hidden one would end on the damaged page again. False: there is none up to `highest`.
+  Result<bool> copy_next_behind_damage(std::int64_t highest) {
+    while (last_seen_ < highest) {
+      const std::optional<std::int64_t> id = next_id();
+      if (!id || *id > highest) return false;
+      last_seen_ = *id;
+      const Result<bool> found = Query(database_, kHasId).bind(*id).next();
+      if (found && *found) {
+        KILN_TRY(copy(*id));
+        return true;
+      }
       if (!found) ++report_.lost;
     }
+    return false;
+  }
+
+  // The next id that there may be an entry of: as its content says, else the next number.
+  std::optional<std::int64_t> next_id() {
+    Query query(database_, kNextContent);
+    const Result<bool> read = query.bind(last_seen_).next();
+    if (read && query.integer(0) > last_seen_) return query.integer(0);
+    if (read || guesses_left_ == 0) return std::nullopt;
+    --guesses_left_;
+    return last_seen_ + 1;
   }
 
   Result<void> copy(std::int64_t id) {
@@ -162,13 +184,13 @@ class Salvage {
       const Result<std::int64_t> id = database_.integer(sql);
       if (id) highest = std::max(highest, *id);
     }
-    // A damaged number would make the search endless.
-    return std::min(highest, last_seen_ + (std::int64_t{1} << 24));
+    return highest;
   }
 
   Database& database_;
   RescueReport report_;
   std::int64_t last_seen_ = 0;
+  std::int64_t guesses_left_ = kGuessesMax;
 };
 
 // For reading what is damaged: every page is checked, none is mapped (a page beyond the end of a

@@ -70,6 +70,38 @@ TEST(StoreDamage, LeafPageKeepsTheEntriesOfAllOtherPages) {
   EXPECT_EQ(filled.integrity(), "ok");
 }
 
+// What its neighbours hold is found behind it, too, though no search from an entry on it succeeds.
+TEST(StoreDamage, EveryLeafPageOfEntriesKeepsThoseOnBothSides) {
+  constexpr int kMany = 200;
+  const FilledStore filled(kMany);
+  struct Leaf {
+    std::size_t page;
+    int entries;
+  };
+  std::vector<Leaf> leaves;
+  for (RawDatabase raw(filled.folder().database());;) {
+    const std::string found =
+        raw.value(fmt::format("SELECT max(pageno || ' ' || ncell) FROM (SELECT * FROM dbstat WHERE "
+                              "name = 'entry' AND pagetype = 'leaf' LIMIT 1 OFFSET {})",
+                              leaves.size()));
+    if (found == "NULL") break;
+    leaves.push_back({std::stoul(found), std::stoi(found.substr(found.find(' ')))});
+  }
+  ASSERT_GE(leaves.size(), 4u);
+  for (const auto& [page, entries] : leaves) {
+    std::string content = filled.content();
+    fill_page(content, page, '\x5a');
+    filled.set(content);
+    auto store = open_store(filled.path());
+    const Outcome outcome = use(*store, kMany);
+    EXPECT_EQ(outcome.hits, kMany - entries) << page;
+    EXPECT_EQ(outcome.failed, 0) << outcome.reason << page;
+    EXPECT_EQ(store->totals()->rejected, static_cast<std::uint64_t>(entries)) << page;
+    store.reset();
+    EXPECT_EQ(filled.integrity(), "ok") << page;
+  }
+}
+
 // As `jitctl verify`, `ls` and `stats` read it.
 TEST(StoreDamage, WalksListingsAndTotalsRescueItToo) {
   for (const char* table : {"entry", "content", "totals", "tally"}) {
