@@ -8,6 +8,10 @@ namespace kiln {
 namespace {
 
 constexpr std::int64_t kPageRows = 256;
+// A text that fills no page from among so many of the last used rows is rare: then all labels are
+// gone through, and more is returned at once.
+constexpr std::int64_t kRowsTried = 4096;
+constexpr std::int64_t kRareRows = 16 * 1024;
 constexpr std::int64_t kMicrosecondsPerSecond = 1'000'000;
 constexpr std::size_t kHexDigits = 2 * Digest::kSize;
 
@@ -21,19 +25,36 @@ const std::string kBareRow = R"sql(
 SELECT e.request, e.toolchain, e.label, e.payload_bytes, e.created_us, e.last_used_us, e.id, '', ''
 FROM entry e
 )sql";
-const std::string kConditions = R"sql(
-WHERE (e.last_used_us, e.id) < (?1, ?2) AND (?3 = '' OR instr(e.label, ?3) > 0)
-)sql";
-// In the order of the index, so that the first rows need no sort of all; or few by their key, which
+const std::string kBefore = "WHERE (e.last_used_us, e.id) < (?1, ?2) ";
+// In the order of the index, so that the first rows need no sort of all; or those of few ids, which
 // are found first and then sorted ("+" keeps the other index out).
-const std::string kByUse = kConditions + "ORDER BY e.last_used_us DESC, e.id DESC LIMIT ?4";
-const std::string kOfKey = kConditions + R"sql(
-AND e.request BETWEEN ?5 AND ?6 ORDER BY +e.last_used_us DESC, +e.id DESC LIMIT ?4
-)sql";
-const std::string kPage = kRow + kByUse;
-const std::string kBarePage = kBareRow + kByUse;
-const std::string kKeyPage = kRow + kOfKey;
-const std::string kBareKeyPage = kBareRow + kOfKey;
+const std::string kByUse = "ORDER BY e.last_used_us DESC, e.id DESC LIMIT ?3";
+const std::string kSorted = "ORDER BY +e.last_used_us DESC, +e.id DESC LIMIT ?3";
+const std::string kHasText = "AND (?4 = '' OR instr(e.label, ?4) > 0) ";
+const std::string kAll = kBefore + kByUse;
+// Among the next ?5 rows and those used at the same time as the last of them.
+const std::string kOften = kBefore + kHasText + R"sql(
+AND e.last_used_us >= ifnull((SELECT last_used_us FROM entry WHERE (last_used_us, id) < (?1, ?2)
+                              ORDER BY last_used_us DESC, id DESC LIMIT 1 OFFSET ?5 - 1), 0)
+)sql" + kByUse;
+// The index of labels has all that the inner question asks for.
+const std::string kRare =
+    kBefore + "AND e.id IN (SELECT id FROM entry WHERE instr(label, ?4) > 0) " + kSorted;
+const std::string kOfKey = kBefore + kHasText + "AND e.request BETWEEN ?5 AND ?6 " + kSorted;
+
+// One way to find rows, with their records and without.
+struct PageSql {
+  explicit PageSql(const std::string& rest) : with_records(kRow + rest), bare(kBareRow + rest) {}
+  const char* text(const StoreFilter& filter) const {
+    return (filter.with_records ? with_records : bare).c_str();
+  }
+  const std::string with_records;
+  const std::string bare;
+};
+const PageSql kAllPage(kAll);
+const PageSql kOftenPage(kOften);
+const PageSql kRarePage(kRare);
+const PageSql kKeyPage(kOfKey);
 const std::string kLabelsFrom = kRow + "WHERE e.label >= ?1 ORDER BY e.label LIMIT ?2";
 const std::string kLabelsBefore = kRow + "WHERE e.label < ?1 ORDER BY e.label DESC LIMIT ?2";
 
@@ -64,11 +85,6 @@ std::optional<KeyRange> range_of(const StoreFilter& filter) {
   return KeyRange{*first, *last};
 }
 
-const char* page_sql(const StoreFilter& filter, bool by_key) {
-  if (by_key) return (filter.with_records ? kKeyPage : kBareKeyPage).c_str();
-  return (filter.with_records ? kPage : kBarePage).c_str();
-}
-
 StoreRow row_from(const Query& query) {
   StoreRow row;
   row.key = {digest_from(query.blob(0)), digest_from(query.blob(1))};
@@ -88,6 +104,36 @@ Result<void> add_rows(Query& query, std::vector<StoreRow>& rows) {
   return {};
 }
 
+std::int64_t rows_wanted(const StoreFilter& filter, std::int64_t rows_max) {
+  return filter.limit < 0 ? rows_max : std::min(filter.limit, rows_max);
+}
+
+Result<StorePage> read_page(Query& query, std::int64_t wanted) {
+  StorePage page;
+  StoreCursor last;
+  Result<bool> found = query.next();
+  for (; found && *found; found = query.next()) {
+    page.rows.push_back(row_from(query));
+    last = {query.integer(5), query.integer(6)};
+  }
+  KILN_TRY(found);
+  if (static_cast<std::int64_t>(page.rows.size()) == wanted) page.next = last;
+  return page;
+}
+
+Result<StorePage> page_of_text(Database& database, const StoreFilter& filter,
+                               const StoreCursor& after) {
+  const std::int64_t few = rows_wanted(filter, kPageRows);
+  Query often(database, kOftenPage.text(filter));
+  often.bind(after.last_used_us).bind(after.id).bind(few).bind(filter.label_contains);
+  KILN_TRY_ASSIGN(StorePage page, read_page(often.bind(kRowsTried), few));
+  if (page.next) return page;
+  const std::int64_t more = rows_wanted(filter, kRareRows);
+  Query rare(database, kRarePage.text(filter));
+  rare.bind(after.last_used_us).bind(after.id).bind(more).bind(filter.label_contains);
+  return read_page(rare, more);
+}
+
 }  // namespace
 
 Result<StorePage> SqliteStore::page(const StoreFilter& filter, const StoreCursor& after) {
@@ -97,21 +143,14 @@ Result<StorePage> SqliteStore::page(const StoreFilter& filter, const StoreCursor
   return ask([&]() -> Result<StorePage> {
     // For the order and the times. Where somebody else is writing, they are a little old.
     if (!pending_.empty()) (void)write(Patience::little, [] { return Result<void>(); });
-    const std::int64_t wanted = filter.limit < 0 ? kPageRows : std::min(filter.limit, kPageRows);
-    Query query(*database_, page_sql(filter, by_key));
-    query.bind(after.last_used_us).bind(after.id).bind(filter.label_contains).bind(wanted);
-    if (by_key) query.bind(range->first.bytes).bind(range->last.bytes);
-
-    StorePage page;
-    StoreCursor last;
-    Result<bool> found = query.next();
-    for (; found && *found; found = query.next()) {
-      page.rows.push_back(row_from(query));
-      last = {query.integer(5), query.integer(6)};
+    if (!by_key && !filter.label_contains.empty()) return page_of_text(*database_, filter, after);
+    const std::int64_t wanted = rows_wanted(filter, kPageRows);
+    Query query(*database_, (by_key ? kKeyPage : kAllPage).text(filter));
+    query.bind(after.last_used_us).bind(after.id).bind(wanted);
+    if (by_key) {
+      query.bind(filter.label_contains).bind(range->first.bytes).bind(range->last.bytes);
     }
-    KILN_TRY(found);
-    if (static_cast<std::int64_t>(page.rows.size()) == wanted) page.next = last;
-    return page;
+    return read_page(query, wanted);
   });
 }
 

@@ -56,6 +56,39 @@ TEST(StorePages, WithoutRecordsLeavesThemOut) {
   EXPECT_EQ(rows[0].record + rows[0].info, "");
 }
 
+// Whether a text is in every label, in few among many others, or in none.
+TEST(StorePages, OfATextAreThoseOfTheWholeListingThatHaveIt) {
+  const TempFolder folder;
+  auto store = open_store(folder.path());
+  RawDatabase(folder.database())
+      .run(
+          "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) "
+          "INSERT INTO entry SELECT i, randomblob(32), zeroblob(32), iif(i % 4900 = 7, 'rare ', "
+          "'') || 'kernel ' || i, 1, 1, 1, i / 2 FROM n");
+  const std::vector<StoreRow> all = store->list({}).value();
+  ASSERT_EQ(all.size(), 10'000u);
+  for (const std::string text : {"kernel", "rare", "kernel 99", "kernel 1000", "none"}) {
+    std::vector<std::string> expected;
+    for (const StoreRow& row : all) {
+      if (row.label.find(text) != std::string::npos) expected.push_back(row.label);
+    }
+    for (const std::int64_t limit : {std::int64_t{-1}, std::int64_t{2}}) {
+      StoreFilter filter;
+      filter.label_contains = text;
+      filter.limit = limit;
+      std::vector<std::string> labels;
+      for (std::optional<StoreCursor> after = StoreCursor{}; after && labels.size() < 5000;) {
+        const StorePage page = store->page(filter, *after).value();
+        EXPECT_TRUE(limit < 0 || page.rows.size() <= 2) << text;
+        for (const StoreRow& row : page.rows) labels.push_back(row.label);
+        after = page.next;
+      }
+      if (labels.size() >= 5000) expected.resize(labels.size());
+      EXPECT_EQ(labels, expected) << text << limit;
+    }
+  }
+}
+
 TEST(StorePages, AnOddNumberOfKeyDigitsWorksToo) {
   const TempFolder folder;
   auto store = open_store(folder.path());
