@@ -7,35 +7,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
-#include <memory>
-#include <vector>
 
-#include "bench/cuda_timer.h"
-#include "bench/interleaved.h"
+#include "bench/gpu_bench.h"
 #include "runtime/reference/trial.h"
-#include "tests/support/process.h"
 
 namespace {
 
 using namespace kiln;
 
-constexpr int kSkipped = 77;
+using bench::median;
+using bench::require;
+
 constexpr int kRounds = 7;
-constexpr std::size_t kCopyBytes = std::size_t{1} << 30;
-
-template <class T>
-T require(Result<T> result) {
-  if (result) return std::move(*result);
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 struct Machine {
   Runtime& runtime;
@@ -43,17 +27,6 @@ struct Machine {
   Arch arch;
   double copy_gbps;  // bytes read and bytes written
 };
-
-double measure_copy_gbps(Driver& driver, int device, const bench::CudaTimer& timer) {
-  const auto from = require(driver.allocate(device, kCopyBytes));
-  const auto to = require(driver.allocate(device, kCopyBytes));
-  std::vector<double> rates;
-  for (int round = -1; round < 11; ++round) {
-    const double us = timer.time_us([&] { timer.copy(to->data(), from->data(), kCopyBytes); });
-    if (round >= 0) rates.push_back(2.0 * static_cast<double>(kCopyBytes) / us / 1e3);
-  }
-  return median(rates);
-}
 
 // As many calls with caches of their own as are colder than the L2 cache.
 std::vector<std::unique_ptr<Trial>> make_trials(const Machine& machine,
@@ -137,36 +110,19 @@ std::vector<std::vector<NameValue>> all_cases() {
   return cases;
 }
 
-// FlashInfer and torch beside it, where Python has them.
-void bench_peers(bench::Format format) {
-  std::vector<std::string> words = {"/usr/bin/env", "python3", KILN_ATTENTION_PEERS};
-  if (format == bench::Format::json) words.emplace_back("--json");
-  const auto peers = kiln::test::run_process(words);
-  fmt::print("{}{}", peers.out, peers.err);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   const auto runtime = require(Runtime::create(require(Options::from_environment())));
   const bench::Format format = bench::format_of(argc, argv);
-  Driver* const driver = require(runtime->driver(require(Arch::parse("sm_90a"))));
-  const auto devices = driver->devices();
-  if (!devices || devices->empty()) {
-    fmt::print(stderr, "bench: no NVIDIA GPU here, so nothing was measured: {}\n",
-               devices ? "the driver names no device" : devices.error().message);
-    return kSkipped;
-  }
-  const int index = devices->front().index;
-  const bench::CudaTimer timer = require(bench::CudaTimer::open(index));
-  const double copy_gbps = measure_copy_gbps(*driver, index, timer);
-  const Machine machine{*runtime, timer, devices->front().arch, copy_gbps};
+  const bench::GpuMachine gpu = bench::GpuMachine::open(*runtime);
+  const Machine machine{*runtime, gpu.timer, gpu.arch, gpu.copy_gbps()};
   if (format == bench::Format::text) {
-    fmt::print("{}: copy {:.0f} GB/s, L2 cache {:.0f} MB\n", timer.device_name(), copy_gbps,
-               static_cast<double>(timer.l2_bytes()) / 1e6);
+    fmt::print("{}: copy {:.0f} GB/s, L2 cache {:.0f} MB\n", gpu.timer.device_name(),
+               machine.copy_gbps, static_cast<double>(gpu.timer.l2_bytes()) / 1e6);
     fmt::print("{:<72} {:<26} {:>8} {:>9} {:>9} {:>6} {:>8}\n", "us", "", "MB", "cold", "warm",
                "share", "TFLOP/s");
   }
   for (const std::vector<NameValue>& given : all_cases()) bench_case(machine, given, format);
-  bench_peers(format);
+  bench::run_peers(KILN_ATTENTION_PEERS, format);
 }

@@ -7,6 +7,15 @@
 
 namespace kiln {
 
+// The larger; of a number and NaN the number.
+KILN_DEVICE float fast_max(float x, float y) {
+#if KILN_DIALECT_CUDA
+  return fmaxf(x, y);  // one instruction, which a comparison and a choice are not: NaN
+#else
+  return x < y || x != x ? y : x;
+#endif
+}
+
 // 2^x, relative error 2^-22; results below the normal range become zero.
 KILN_DEVICE float fast_exp2(float x) {
 #if KILN_DIALECT_CUDA

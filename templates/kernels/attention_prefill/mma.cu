@@ -172,7 +172,7 @@ KILN_DEVICE void weigh(Scores& scores, Softmax& softmax, MmaC (&out)[kColumnTile
 #pragma unroll
     for (int tile = 0; tile < kKeyTiles; ++tile) {
       const float* const values = scores.tiles[tile].values + 2 * half;
-      maximum = max(maximum, max(values[0], values[1]));
+      maximum = fast_max(maximum, fast_max(values[0], values[1]));
     }
     maximum = group_max<4>(maximum);
     // While a row has seen no key, infinity less infinity would be no number.
