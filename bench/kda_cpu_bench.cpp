@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // kda_decode on this host, beside the memory's read-modify-write bandwidth and a plain loop that
-// g++ -O3 compiled: states of both types, and batches from 16 on. Cold: after 1 GiB of other
-// memory, as a model's other layers leave the caches. Warm: again and again on the same states,
-// beside the bandwidth of as many bytes used again and again; the caches may hold them.
+// g++ -O3 compiled: states of both types, and batches from 16 on. Cold: each call on states that
+// the caches no longer hold (cpu_rotation.h). Warm: again and again on the same states; the caches
+// may hold them.
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
+#include "bench/cpu_rotation.h"
 #include "bench/interleaved.h"
 #include "bench/kda_plain_loop.h"
-#include "kiln/kda_decode.h"
+#include "kiln/runtime.h"
 #include "runtime/drivers/thread_pool.h"
-#include "runtime/reference/limits.h"
-#include "runtime/reference/trial.h"
 
 namespace {
 
 using namespace kiln;
 
-constexpr int kRounds = 7;
+constexpr int kRounds = 9;
+constexpr int kWarmCalls = 8;
 constexpr std::int64_t kSize = 128;
 
 template <class T>
@@ -32,76 +31,36 @@ T require(Result<T> result) {
   std::exit(1);
 }
 
-template <class Work>
-double milliseconds(Work work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-      .count();
-}
-
-double launch_ms(Trial& trial) {
-  bool done = false;
-  const double ms = milliseconds([&] { done = static_cast<bool>(trial.launch()); });
-  return done ? ms : std::nan("");
-}
-
-template <class Work>
-double warm_ms(Work work) {
-  constexpr int kRepeats = 8;
-  work();
-  double sum_ms = 0;
-  for (int i = 0; i < kRepeats; ++i) sum_ms += work();
-  return sum_ms / kRepeats;
-}
-
-// Reads and writes every word of a working set.
-class SameBytes {
- public:
-  explicit SameBytes(double bytes_moved)
-      : words_(static_cast<std::size_t>(bytes_moved / 2 / sizeof(std::uint32_t))) {}
-
-  double run_ms() {
-    constexpr std::int64_t kWordsPerItem = 8192;
-    const auto size = static_cast<std::int64_t>(words_.size());
-    return milliseconds([&] {
-      pool_.run(size / kWordsPerItem, [&](unsigned, std::int64_t first, std::int64_t last) {
-        for (std::int64_t i = first * kWordsPerItem; i < last * kWordsPerItem; ++i) {
-          words_[static_cast<std::size_t>(i)] += 1;
-        }
-      });
-    });
-  }
-
- private:
-  ThreadPool pool_;
-  std::vector<std::uint32_t> words_;
-};
-
 // The same work by the plain loop, on as many threads.
 class PlainLoop {
  public:
-  PlainLoop(std::int64_t heads, std::int64_t batch)
+  PlainLoop(std::int64_t heads, std::int64_t batch, int count)
       : states_(heads * batch),
-        state_(static_cast<std::size_t>(states_ * kSize * kSize), 0.25F),
+        count_(count),
+        state_(static_cast<std::size_t>(count * states_ * kSize * kSize), 0.25F),
         rows_(static_cast<std::size_t>(states_ * kSize), 0x3e00),
         out_(rows_.size()) {}
 
-  double run_ms() {
-    return milliseconds([&] {
+  double call_ms() {
+    const auto start = std::chrono::steady_clock::now();
+    for (int call = 0; call < count_; ++call) {
+      float* const all = state_.data() + call * states_ * kSize * kSize;
       pool_.run(states_, [&](unsigned, std::int64_t first, std::int64_t last) {
         for (std::int64_t i = first; i < last; ++i) {
           const std::uint16_t* row = rows_.data() + i * kSize;
           bench::kda_plain_loop({row, row, row, row, row}, 0.5F, kSize, kSize,
-                                state_.data() + i * kSize * kSize, out_.data() + i * kSize);
+                                all + i * kSize * kSize, out_.data() + i * kSize);
         }
       });
-    });
+    }
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    return took.count() / count_;
   }
 
  private:
   ThreadPool pool_;
   std::int64_t states_;
+  int count_;
   std::vector<float> state_;
   std::vector<std::uint16_t> rows_;
   std::vector<std::uint16_t> out_;
@@ -109,35 +68,35 @@ class PlainLoop {
 
 void bench_case(Runtime& runtime, std::int64_t heads, std::int64_t batch, const char* state,
                 bench::Format format) {
-  const Op& op = *require(find_op("kda_decode"));
   const std::string h = std::to_string(heads);
   const std::vector<NameValue> given = {
       {"H", h}, {"HV", h}, {"batch", std::to_string(batch)}, {"state", state}};
-  const OpArguments arguments = require(parse_arguments(op, given));
-  const auto trial = require(make_trial(runtime, op, arguments, require(Arch::parse("cpu")), 1));
-  const double bytes = trial->bytes_moved();
-  PlainLoop plain(heads, batch);
-  const auto rows = bench::measure_interleaved(
-      {{trial->selection().implementation->name, [&] { return launch_ms(*trial); }},
-       {"its bytes alone (read-modify-write)",
-        [&] { return bytes / measure_bandwidth("read-modify-write") / 1e6; }},
-       {"plain loop, g++ -O3, fp32 state", [&] { return plain.run_ms(); }}},
-      kRounds);
-  SameBytes same(bytes);
-  const auto warm =
-      bench::measure_interleaved({{trial->selection().implementation->name,
-                                   [&] { return warm_ms([&] { return launch_ms(*trial); }); }},
-                                  {"as many bytes alone (read-modify-write)",
-                                   [&] { return warm_ms([&] { return same.run_ms(); }); }}},
-                                 kRounds);
+  bench::Rotation one(runtime, "kda_decode", given, 1);
+  const double bytes = one.trial().bytes_moved();
+  const int count = bench::rotation_count(bytes / 2);
+  bench::Rotation all(runtime, "kda_decode", given, count);
+  const bench::Traffic traffic = bench::Traffic::read_modify_write;
+  bench::TrafficRotation all_bytes(traffic, bytes, count), same_bytes(traffic, bytes, 1);
+  const double f32_bytes = static_cast<double>(heads * batch * kSize * kSize) * sizeof(float);
+  PlainLoop plain(heads, batch, bench::rotation_count(f32_bytes));
+  const std::string name = all.trial().selection().implementation->name;
   const std::string shape = fmt::format("H=HV={} batch={} state={}", heads, batch, state);
-  bench::print({fmt::format("kda_decode {}, warm", shape), "ms",
-                "the second row, of a working set that stays the same"},
-               warm, format);
-  bench::print({fmt::format("kda_decode {}, cold", shape), "ms",
+  const auto cold = bench::measure_interleaved(
+      {{name, [&] { return all.call_ms(); }},
+       {"its bytes alone, read and written", [&] { return all_bytes.call_ms(); }},
+       {"plain loop, g++ -O3, fp32 state", [&] { return plain.call_ms(); }}},
+      kRounds);
+  bench::print({fmt::format("kda_decode {}, cold ({} problems in turn)", shape, count), "ms a call",
                 "the second row, whose ratio is the share reached; goals: 0.80, and 3 for the "
                 "plain loop"},
-               rows, format);
+               cold, format);
+  const auto warm = bench::measure_interleaved(
+      {{name, [&] { return one.call_ms(kWarmCalls); }},
+       {"its bytes alone, read and written", [&] { return same_bytes.call_ms(kWarmCalls); }}},
+      kRounds);
+  bench::print(
+      {fmt::format("kda_decode {}, warm (the same states)", shape), "ms a call", "the second row"},
+      warm, format);
 }
 
 }  // namespace

@@ -5,9 +5,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "runtime/drivers/thread_pool.h"
+#include "runtime/reference/memory_passes.h"
 
 namespace kiln {
 namespace {
@@ -15,23 +18,6 @@ namespace {
 constexpr std::int64_t kWords = std::int64_t{1} << 28;
 constexpr std::int64_t kWordsPerItem = std::int64_t{1} << 16;
 constexpr int kPasses = 4;
-
-#if defined(__x86_64__)
-#define KILN_WIDE __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#else
-#define KILN_WIDE
-#endif
-
-// Integers, since the compiler may not reorder a sum of floats into vectors.
-KILN_WIDE void add_to_all(std::uint32_t* data, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) data[i] += 1;
-}
-
-KILN_WIDE std::uint32_t sum_of(const std::uint32_t* data, std::int64_t count) {
-  std::uint32_t sum = 0;
-  for (std::int64_t i = 0; i < count; ++i) sum += data[i];
-  return sum;
-}
 
 #if defined(__x86_64__)
 #define KILN_FUSED __attribute__((target_clones("avx512f", "fma", "default"), optimize("O3")))
@@ -61,16 +47,22 @@ KILN_FUSED float multiply_add(std::int64_t rounds) {
 
 double measure_bandwidth(std::string_view traffic) {
   ThreadPool pool;
-  const std::unique_ptr<std::uint32_t[]> data(new std::uint32_t[kWords]);
+  struct Free {
+    void operator()(std::uint32_t* memory) const { std::free(memory); }
+  };
+  constexpr std::size_t kBytes = kWords * sizeof(std::uint32_t);
+  const std::unique_ptr<std::uint32_t, Free> data(
+      static_cast<std::uint32_t*>(std::aligned_alloc(kPassBytes, kBytes)));
+  if (!data) throw std::bad_alloc();
   const bool writes = traffic == "read-modify-write";
   std::atomic<std::uint32_t> sink{0};  // keeps the sums from being optimized away
   const auto pass = [&](unsigned, std::int64_t first, std::int64_t last) {
     std::uint32_t* from = data.get() + first * kWordsPerItem;
-    const std::int64_t count = (last - first) * kWordsPerItem;
+    const std::int64_t bytes = (last - first) * kWordsPerItem * std::int64_t{sizeof *from};
     if (writes) {
-      add_to_all(from, count);
+      read_modify_write_pass(from, bytes);
     } else {
-      sink += sum_of(from, count);
+      sink += read_pass(from, bytes);
     }
   };
   const auto touch = [&](unsigned, std::int64_t first, std::int64_t last) {
