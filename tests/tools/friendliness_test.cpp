@@ -60,6 +60,10 @@ TEST(Tables, FitAPage) {
   const std::vector<std::vector<std::string>> commands = {
       {"ops"},
       {"ops", "attention_decode"},
+      {"ops", "kda_prefill"},
+      {"compile", "kda_decode", "H=2", "HV=2"},
+      {"prewarm", "--config", model_config(), "--dry-run"},
+      {"gc"},
       {"which", "kda_decode"},
       {"ls"},
       {"stats"},
