@@ -9,8 +9,9 @@ packages=(g++ cmake ninja-build pkg-config libfmt-dev libexpected-dev libsqlite3
 
 # For gfx*: hipRTC, comgr and their headers. For kernels in a debugger: gdb. Kiln builds and runs
 # without, so a machine whose archive lacks them goes on, and the tests that need them are skipped.
-# clang and its libFuzzer are for tools/soak.sh alone.
-optional=(libamdhip64-dev gdb clang-19 libclang-rt-19-dev)
+# clang and its libFuzzer are for tools/soak.sh alone; zsh, fish and man read what jitctl makes for
+# them.
+optional=(libamdhip64-dev gdb clang-19 libclang-rt-19-dev zsh fish man-db)
 # For tools/fetch_nvrtc.sh; without it, the tests of other NVRTC versions are skipped.
 python3 -m pip --version >/dev/null 2>&1 || optional+=(python3-pip)
 

@@ -40,8 +40,11 @@ std::string did_you_mean(std::string_view given, std::span<const std::string_vie
   std::string_view best;
   std::size_t best_distance = 0;
   for (const std::string_view name : known) {
-    const std::size_t d = distance(typed, lower(name));
-    if (d * 3 > name.size()) continue;
+    const std::string lowered = lower(name);
+    const std::size_t d = distance(typed, lowered);
+    const bool is_short_and_near =
+        d == 1 && !typed.empty() && !lowered.empty() && typed[0] == lowered[0];
+    if (d * 3 > name.size() && !is_short_and_near) continue;
     if (best.empty() || d < best_distance) {
       best = name;
       best_distance = d;

@@ -157,8 +157,10 @@ bool Call::is_asked_for(std::size_t row) const {
 
 bool Call::import(std::size_t row) {
   const Row& spec = binding_.rows[row];
-  PyObject* const object = made_[row] ? made_[row].get() : given_[row];
-  if (!tensors_[row].import(object, place(row), use_of(spec), stream_)) return false;
+  const bool done = made_[row]
+                        ? tensors_[row].import_made(made_[row].get(), place(row), stream_)
+                        : tensors_[row].import(given_[row], place(row), use_of(spec), stream_);
+  if (!done) return false;
   spec.set_tensor(args_, tensors_[row].dl());
   return true;
 }

@@ -154,6 +154,12 @@ bool Tensor::import(PyObject* object, const Place& place, Use use, CallStream& s
   return detached && ask(detached.get(), place, use, stream) && is_sound(place);
 }
 
+bool Tensor::import_made(PyObject* object, const Place& place, CallStream& stream) {
+  const abi::ExchangeApi* const api = exchange_api_of(object);
+  if (!api || !api->borrow_from_object) return import(object, place, Use::write, stream);
+  return api->borrow_from_object(object, &dl_) == 0;
+}
+
 bool Tensor::borrow(const abi::ExchangeApi& api, PyObject* object, const Place& place) {
   // torch's views whose numbers are the negatives of what memory holds: DLPack cannot tell.
   static PyObject* method = nullptr;

@@ -52,6 +52,8 @@ class Tensor {
   // Takes `object`, which must outlive this. Consumes a capsule at most once. False with an error
   // set: TypeError for what is no tensor, else kiln.InvalidArgument.
   bool import(PyObject* object, const Place& place, Use use, CallStream& stream);
+  // The same for what allocate_like() has made, of which nothing needs to be asked.
+  bool import_made(PyObject* object, const Place& place, CallStream& stream);
   const DLTensor& dl() const { return dl_; }
 
  private:

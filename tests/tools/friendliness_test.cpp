@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a newcomer meets: first steps, --help, tables that fit a page, colours, completion.
+// What a newcomer meets: first steps, --help, tables that fit a page, colours.
 #include <gtest/gtest.h>
 
 #include <sstream>
@@ -60,6 +60,10 @@ TEST(Tables, FitAPage) {
   const std::vector<std::vector<std::string>> commands = {
       {"ops"},
       {"ops", "attention_decode"},
+      {"ops", "kda_prefill"},
+      {"compile", "kda_decode", "H=2", "HV=2"},
+      {"prewarm", "--config", model_config(), "--dry-run"},
+      {"gc"},
       {"which", "kda_decode"},
       {"ls"},
       {"stats"},
@@ -90,52 +94,6 @@ TEST(Colour, OnTerminalsOnlyAndNotWhereItIsUnwanted) {
     LiveProcess unwanted(words, plain.environment(), Writes::to_terminal);
     unwanted.finish();
     EXPECT_EQ(unwanted.seen().find('\x1b'), std::string::npos) << name << unwanted.seen();
-  }
-}
-
-// What bash offers for a line that ends at the cursor.
-std::string completed(const std::string& script, const std::string& line) {
-  const std::string program =
-      "source \"$0\"; COMP_LINE=\"$1\"; COMP_POINT=${#1}; "
-      "read -ra COMP_WORDS <<<\"$1\"; "
-      "[[ $1 == *' ' ]] && COMP_WORDS+=(''); "
-      "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); compopt() { :; }; "
-      "_jitctl; echo \"${COMPREPLY[*]}\"";
-  return run_process({"/bin/bash", "-c", program, script, line}).out;
-}
-
-TEST(Completion, BashOffersWhatTheDefinitionHas) {
-  const Jitctl jitctl;
-  const auto generated = jitctl.run({"generate", "bash"});
-  ASSERT_EQ(generated.exit_code, 0);
-  const std::string script = jitctl.home().write("jitctl.bash", generated.out).string();
-  EXPECT_EQ(completed(script, "jitctl prew"), "prewarm\n");
-  EXPECT_EQ(completed(script, "jitctl prewarm --sh"), "--shard\n");
-  EXPECT_EQ(completed(script, "jitctl run kda_d"), "kda_decode\n");
-  EXPECT_EQ(completed(script, "jitctl run kda_decode gate=soft"), "softplus\n");
-  EXPECT_EQ(completed(script, "jitctl which kda_decode --arch sm_9"), "sm_90a\n");
-  EXPECT_EQ(completed(script, "jitctl plan mer"), "merge\n");
-}
-
-TEST(Completion, OtherShellsAndManPageAreWellFormed) {
-  const Jitctl jitctl;
-  const std::vector<std::pair<const char*, std::vector<std::string>>> checks = {
-      {"zsh", {"/usr/bin/zsh", "-n"}},
-      {"fish", {"/usr/bin/fish", "--no-execute"}},
-      {"man", {"/usr/bin/man", "--warnings", "-l", "-P", "cat"}}};
-  for (const auto& [kind, program] : checks) {
-    const auto generated = jitctl.run({"generate", kind});
-    ASSERT_EQ(generated.exit_code, 0) << kind;
-    for (const std::string& command : kCommands) {
-      EXPECT_NE(generated.out.find(command), std::string::npos) << kind << " lacks " << command;
-    }
-    if (!std::filesystem::exists(program[0]))
-      continue;  // the shell's own opinion, where it is here
-    std::vector<std::string> words = program;
-    words.push_back(jitctl.home().write(kind, generated.out).string());
-    const auto checked = run_process(words);
-    EXPECT_EQ(checked.exit_code, 0) << kind << checked.err;
-    EXPECT_EQ(checked.err, "") << kind;
   }
 }
 

@@ -9,10 +9,13 @@
 #include <fstream>
 
 #include "tools/command.h"
+#include "tools/page.h"
 #include "tools/request.h"
 
 namespace kiln::cli {
 namespace {
+
+constexpr std::size_t kTextColumn = 16;
 
 struct CompileWords {
   RequestWords request;
@@ -65,16 +68,19 @@ void print_artifact(const CompileInput& input, const Prepared& prepared) {
   fmt::print(
       "kernel          {}\nkey             {}\nfrom            {}\ncode            {} bytes of "
       "{}\n",
-      input.label(), prepared.key.request.short_hex(), name_of(prepared.tier), artifact.code.size(),
-      name_of(artifact.format));
+      folded(input.label(), kTextColumn), prepared.key.request.short_hex(), name_of(prepared.tier),
+      artifact.code.size(), name_of(artifact.format));
   fmt::print("compiler        {} {}, {:.0f} ms\n", artifact.compiler, artifact.compiler_version,
              artifact.compile_time_ms);
-  if (!artifact.note.empty()) fmt::print("note            {}\n", artifact.note);
+  if (!artifact.note.empty()) {
+    fmt::print("note            {}\n", folded(artifact.note, kTextColumn));
+  }
   for (const PassedOver& passed : artifact.passed_over) {
     fmt::print("passed over     {}: {}\n", passed.compiler, passed.reason);
   }
   for (const EntryPoint& entry : artifact.entries) {
-    fmt::print("entry           {} = {}\n", entry.name_expression, entry.symbol);
+    fmt::print("entry           {}\n",
+               folded(entry.name_expression + " = " + entry.symbol, kTextColumn));
     const Json resources = to_json(entry.resources);
     for (const auto& [name, value] : resources.items()) {
       fmt::print("  {:<22} {}\n", name, value.dump());

@@ -36,8 +36,8 @@ ExitCode make_key(Session& session, const KeyWords& words) {
   const std::string text = key.public_key().text();
   if (!session.json) {
     fmt::print(
-        "{}\nthe secret half is in {}; on the machines that are to take your bundles: jitctl "
-        "key trust {}\n",
+        "{}\nthe secret half is in {}; on the machines that are to take your bundles:\n"
+        "  jitctl key trust {}\n",
         text, file.string(), text);
   }
   return session.finish({{"file", file.string()}, {"public_key", text}});

@@ -20,11 +20,15 @@ std::string accepted(const ParamSpec& param) {
   return fmt::format("{}..{}", param.min, param.max);
 }
 
+constexpr std::size_t kTextColumn = 27;
+
 void print_params(const char* title, const std::vector<ParamSpec>& params) {
   fmt::print("\n{}\n", title);
   for (const ParamSpec& param : params) {
     const std::string text = fmt::format("{}  ({})", param.doc, accepted(param));
-    fmt::print("  {:<12} {:<11} {}\n", param.name, to_text(param.default_value), folded(text, 27));
+    std::string left = fmt::format("  {:<12} {:<11} ", param.name, to_text(param.default_value));
+    if (left.size() > kTextColumn) left += fmt::format("\n{:{}}", "", kTextColumn);
+    fmt::print("{}{}\n", left, folded(text, kTextColumn));
   }
 }
 

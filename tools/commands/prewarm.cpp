@@ -6,6 +6,7 @@
 #include "cache/store.h"
 #include "tools/command.h"
 #include "tools/interrupt.h"
+#include "tools/page.h"
 #include "tools/prewarm/prepare.h"
 #include "tools/prewarm/report.h"
 
@@ -21,7 +22,7 @@ struct CommandWords : PrewarmWords {
 
 ExitCode dry_run(Session& session, const Work& work) {
   if (!session.json) {
-    for (const Item& item : work.items) fmt::print("{}\n", item.label);
+    for (const Item& item : work.items) fmt::print("{}\n", folded(item.label, 4));
     print_notes(work);
   }
   return session.finish(to_json(work, {}));

@@ -25,7 +25,7 @@ std::vector<OptionWords> options_of(const CLI::App& command) {
     for (const std::string& name : option->get_snames()) words.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) words.names.push_back("--" + name);
     words.text = option->get_description();
-    if (option->get_type_size() != 0) words.value = "WORD";
+    if (option->get_items_expected_max() > 0) words.value = "WORD";  // a flag expects none
     all.push_back(std::move(words));
   }
   return all;
