@@ -189,7 +189,8 @@ struct Token {
   GateIo b;
 };
 
-template <Access access>
+// Without `gate`, `a` is left as it is: the block shares the decay (kda/block_decay.h).
+template <Access access, bool gate = true>
 KILN_DEVICE Token load_token(const KdaParams& p, const Place& place, i64 n, i64 t, int hv) {
   const int h = hv / (shape::HV / shape::H);
   const Global<const Io> q(static_cast<const Io*>(p.q.data));
@@ -200,13 +201,13 @@ KILN_DEVICE Token load_token(const KdaParams& p, const Place& place, i64 n, i64 
   const i64 k_at = offset_of(p.k, n, t, h);
   const i64 a_at = offset_of(p.a, n, t, hv);
   Token token;
-  if constexpr (kScalarGate) token.a[0][0] = a.load(a_at);
+  if constexpr (kScalarGate && gate) token.a[0][0] = a.load(a_at);
 #pragma unroll
   for (int c = 0; c < kQuads; ++c) {
     const int key = place.key(4 * c);
     token.q[c] = load_quad<access>(q, q_at + key);
     token.k[c] = load_quad<access>(k, k_at + key);
-    if constexpr (!kScalarGate) token.a[c] = load_quad<access>(a, a_at + key);
+    if constexpr (!kScalarGate && gate) token.a[c] = load_quad<access>(a, a_at + key);
   }
   token.b = b.load(offset_of(p.b, n, t, hv));
   return token;
@@ -244,7 +245,8 @@ KILN_DEVICE void set_decay(const KdaParams& p, const GateWeights& weights, const
   }
 }
 
-KILN_DEVICE Head head_of(const KdaParams& p, const GateWeights& weights, const Token& token) {
+// All of the head but its decay.
+KILN_DEVICE Head normalised(const KdaParams& p, const Token& token) {
   Head head;
   Pair squares{0.0f, 0.0f};
   float kq = 0.0f;
@@ -271,6 +273,11 @@ KILN_DEVICE Head head_of(const KdaParams& p, const GateWeights& weights, const T
   }
   head.kq = kq * q_factor * k_factor;
   head.beta = beta_of(to_float(token.b));
+  return head;
+}
+
+KILN_DEVICE Head head_of(const KdaParams& p, const GateWeights& weights, const Token& token) {
+  Head head = normalised(p, token);
   set_decay(p, weights, token, head);
   return head;
 }
