@@ -139,7 +139,8 @@ class AttentionPrefillTrial : public Trial {
  private:
   // What an implementation loses that rounds the weights to the io type, for its instructions.
   double weight_roundoff() const {
-    if (selection_.implementation->name != "attention_prefill/mma") return 0;
+    const std::string& name = selection_.implementation->name;
+    if (name != "attention_prefill/mma" && name != "attention_prefill/wgmma") return 0;
     return half_ulp(sizes_.io, 1.0);
   }
   bool dumps() const { return sizes_.variant == "logits_dump"; }

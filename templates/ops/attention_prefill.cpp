@@ -62,6 +62,21 @@ Answer can_build_mma(const Shape& shape, const Arch& arch) {
   return Answer::yes();
 }
 
+Answer can_build_wgmma(const Shape& shape, const Arch& arch) {
+  if (arch.name() != "sm_90a") return Answer::no("warpgroups' products are those of sm_90a alone");
+  if (Answer common = can_build_common(shape); !common) return common;
+  for (const char* name : {"D_qk", "D_vo"}) {
+    const std::int64_t size = shape.integer(name);
+    if (size % 64 == 0) continue;
+    return Answer::no(fmt::format("{}={}: its tiles are panels of 64 elements", name, size));
+  }
+  if (shape.word("variant") != "none") {
+    return Answer::no(
+        fmt::format("variant={}: it has no place for variants", shape.word("variant")));
+  }
+  return Answer::yes();
+}
+
 Answer can_build_cpu(const Shape& shape, const Arch&) {
   return can_build_common(shape);
 }
@@ -130,6 +145,15 @@ Answer can_serve_mma(const PrefillShape& shape, const void* params) {
   return Answer::yes();
 }
 
+Answer can_serve_wgmma(const PrefillShape& shape, const void* params) {
+  if (Answer answer = can_serve_mma(shape, params); !answer) return answer;
+  const AttentionPrefillParams& p = params_of(params);
+  if (p.softcap != 0) return Answer::no("softcap: it has no place for it");
+  if (p.mask) return Answer::no("mask: it has no place for it");
+  if (!(p.scale > 0)) return Answer::no(fmt::format("scale is {}; it serves above 0", p.scale));
+  return Answer::yes();
+}
+
 // Tiles of `rows` queries: the kernels' find_tile() knows each by its number.
 std::int64_t tiles_of(const AttentionPrefillParams& p, int rows) {
   if (p.total_q == 0) return 0;
@@ -153,6 +177,15 @@ LaunchPlan plan_plain(const PrefillShape& shape, const void* params) {
 }
 LaunchPlan plan_mma(const PrefillShape& shape, const void* params) {
   return plan_gpu(shape, params, kAttentionPrefillMmaRows);
+}
+
+LaunchPlan plan_wgmma(const PrefillShape& shape, const void* params) {
+  LaunchPlan plan = plan_gpu(shape, params, kAttentionPrefillWgmmaRows);
+  if (plan.empty()) return plan;
+  LaunchStep step = plan.front();
+  step.dims.block.x = 384;
+  step.dims.shared_bytes_dynamic = kAttentionPrefillWgmmaSharedBytes;
+  return {step};
 }
 
 LaunchPlan plan_cpu(const PrefillShape& shape, const void* params) {
@@ -241,6 +274,16 @@ Op attention_prefill_op() {
       .params_bytes = sizeof(AttentionPrefillParams),
       .implementations =
           {
+              Implementation{
+                  .name = "attention_prefill/wgmma",
+                  .doc = "sm_90a: products of warpgroups (wgmma) beside copies and softmax",
+                  .families = {ArchFamily::nvidia},
+                  .can_build = can_build_wgmma,
+                  .can_serve = can_serve_wgmma,
+                  .plan = plan_wgmma,
+                  .source = "attention_prefill/wgmma.cu",
+                  .name_expressions = {"kiln::attention_prefill_wgmma"},
+              },
               Implementation{
                   .name = "attention_prefill/mma",
                   .doc = "NVIDIA tensor cores (mma.sync): rows that begin at multiples of 16 bytes",

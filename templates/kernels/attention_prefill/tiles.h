@@ -27,4 +27,11 @@ KILN_TILES_DEVICE constexpr int attention_prefill_mma_keys(int d_qk, int d_vo) {
   return d_qk <= 128 && d_vo <= 128 ? 64 : d_qk + d_vo <= 384 ? 32 : 16;
 }
 
+// Of the warpgroups' kernel: the most keys of a tile whose two stages fit beside the queries.
+constexpr int kAttentionPrefillWgmmaRows = 128;
+constexpr int kAttentionPrefillWgmmaSharedBytes = 227 * 1024;
+KILN_TILES_DEVICE constexpr int attention_prefill_wgmma_keys(int d_qk, int d_vo) {
+  return 256 * d_qk + 512 * (d_qk + d_vo) <= 224 * 1024 && d_vo <= 192 ? 128 : 64;
+}
+
 }  // namespace kiln

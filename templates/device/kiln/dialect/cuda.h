@@ -85,6 +85,10 @@ KILN_DEVICE void warp_barrier(LaneMask mask) {
 KILN_DEVICE void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// For those who do not wait.
+KILN_DEVICE void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 
 KILN_DEVICE u32 shuffle_xor(LaneMask mask, u32 value, int lane_mask, int width) {
   return __shfl_xor_sync(mask, value, lane_mask, width);
@@ -205,8 +209,7 @@ KILN_DEVICE void load_matrix(Word (&words)[count], u32 row) {
 
 // `bytes` 4, 8 or 16; where not `valid`, nothing is read and zeros are written.
 template <int bytes>
-KILN_DEVICE void async_copy(void* shared, const void* global, bool valid) {
-  const u32 to = shared_address(shared);
+KILN_DEVICE void async_copy_to(u32 to, const void* global, bool valid) {
   const u64 from = __cvta_generic_to_global(global);
   const u32 read = valid ? bytes : 0;
   if constexpr (bytes == 16) {  // past L1, which only this size can do
@@ -217,6 +220,10 @@ KILN_DEVICE void async_copy(void* shared, const void* global, bool valid) {
                  "r"(read)
                  : "memory");
   }
+}
+template <int bytes>
+KILN_DEVICE void async_copy(void* shared, const void* global, bool valid) {
+  async_copy_to<bytes>(shared_address(shared), global, valid);
 }
 KILN_DEVICE void async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
