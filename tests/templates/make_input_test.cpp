@@ -89,7 +89,8 @@ TEST(MakeInput, IntegersThatNeed64BitsGetThem) {
 }
 
 TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
-  EXPECT_EQ(header_names(input_for(1, "sm_90a")), (Names{"kda/gate.h",
+  EXPECT_EQ(header_names(input_for(1, "sm_90a")), (Names{"kda/block_decay.h",
+                                                         "kda/gate.h",
                                                          "kda/lanes.h",
                                                          "kda/params.h",
                                                          "kda/tile.h",
@@ -111,6 +112,7 @@ TEST(MakeInput, KernelsReachWhatTheyUseAndNothingElse) {
                                                          "kiln/lanes.h",
                                                          "kiln/math.h",
                                                          "kiln/shape.h",
+                                                         "kiln/shared.h",
                                                          "kiln/storage_type.h",
                                                          "kiln/thread.h",
                                                          "kiln/warp.h",
