@@ -58,7 +58,9 @@ Result<Calls::CallPointer> Calls::resolve(const CallKey& key) {
   std::vector<Rung> refused;  // since the last one that was not
   for (Rung& rung : runtime_.chain(call->op, call->shape, call->arch)) {
     if (!rung.can_serve) {
-      if (is_written_for(*rung.implementation, call->arch)) refused.push_back(std::move(rung));
+      if (is_written_for(*rung.implementation, call->shape, call->arch)) {
+        refused.push_back(std::move(rung));
+      }
       continue;
     }
     const CallCandidate* better = call->candidates.empty() ? nullptr : &call->candidates.back();

@@ -39,10 +39,12 @@ Arch built_as(const Arch& arch) {
 
 }  // namespace
 
-Answer is_written_for(const Implementation& implementation, const Arch& arch) {
+Answer is_written_for(const Implementation& implementation, const Shape& shape, const Arch& arch) {
   const auto& families = implementation.families;
   const ArchFamily family = built_as(arch).family();
-  if (std::find(families.begin(), families.end(), family) != families.end()) return Answer::yes();
+  if (std::find(families.begin(), families.end(), family) != families.end()) {
+    return implementation.is_meant_for ? implementation.is_meant_for(shape) : Answer::yes();
+  }
   std::vector<std::string_view> names;
   for (const ArchFamily each : families) names.push_back(name_of(each));
   return Answer::no(fmt::format("{} is of family {}, and it is written for {}", arch.name(),
@@ -50,7 +52,7 @@ Answer is_written_for(const Implementation& implementation, const Arch& arch) {
 }
 
 Answer can_build(const Implementation& implementation, const Shape& shape, const Arch& arch) {
-  if (const Answer answer = is_written_for(implementation, arch); !answer) return answer;
+  if (const Answer answer = is_written_for(implementation, shape, arch); !answer) return answer;
   return implementation.can_build(shape, built_as(arch));
 }
 

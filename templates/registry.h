@@ -34,6 +34,9 @@ struct Implementation {
   std::string doc;   // one line: how, and when it is the best
   std::vector<ArchFamily> families;
 
+  // The shapes that it is for, where others have implementations of their own: to pass it over for
+  // these is no fall back, as it is none on another family's archs. Null: all.
+  Answer (*is_meant_for)(const Shape& shape) = nullptr;
   // Whether code for this shape and arch can be made. Prewarm compiles everything that can.
   Answer (*can_build)(const Shape& shape, const Arch& arch);
   // Whether that code serves this call; `params` is the op's parameter struct
@@ -75,9 +78,10 @@ using NameValue = std::pair<std::string, std::string>;
 // wrong type or out of range (with what is accepted), a name given twice.
 KILN_API Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given);
 
-// Whether `implementation` is written for the family of `arch`.
-KILN_API Answer is_written_for(const Implementation& implementation, const Arch& arch);
-// Whether `implementation` can be built, its families included.
+// Whether `implementation` is written for the family of `arch` and meant for `shape`.
+KILN_API Answer is_written_for(const Implementation& implementation, const Shape& shape,
+                               const Arch& arch);
+// Whether `implementation` can be built, what it is written for included.
 KILN_API Answer can_build(const Implementation& implementation, const Shape& shape,
                           const Arch& arch);
 
