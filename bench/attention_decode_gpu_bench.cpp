@@ -3,11 +3,14 @@
 // turn, together more than twice the L2 cache, as the layers of a model are) and warm (one cache),
 // as a replayed graph. The limit is the cache's bytes at that bandwidth; goals on an H200: 85 % of
 // it at batch 32 with 4,096 tokens, 17 us at batch 1, MLA at 2.7 TB/s. FlashInfer and torch SDPA
-// stand beside it where Python has them. Exit code 77: there is no GPU here.
+// stand beside it where Python has them. Exit code 77: there is no GPU here. Words like
+// batch=8,length=4096 are cases in place of all of these.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "bench/gpu_bench.h"
 #include "runtime/reference/trial.h"
@@ -97,6 +100,7 @@ std::vector<std::vector<NameValue>> all_cases() {
     cases.push_back({{"batch", batch}, {"length", length}, {"kv", "e4m3"}});
   }
   cases.push_back({{"batch", "16"}, {"length", "4096"}, {"Hkv", "32"}});
+  cases.push_back({{"batch", "4"}, {"length", "4096"}, {"Hkv", "32"}});
   for (const char* heads : {"16", "128"}) {
     cases.push_back({{"batch", "64"},
                      {"length", "4096"},
@@ -106,6 +110,24 @@ std::vector<std::vector<NameValue>> all_cases() {
                      {"D_qk", "576"},
                      {"D_vo", "512"},
                      {"v_in_k", "true"}});
+  }
+  return cases;
+}
+
+// Cases given as words: "batch=8,length=4096,splits=4".
+std::vector<std::vector<NameValue>> cases_of(int argc, char** argv) {
+  std::vector<std::vector<NameValue>> cases;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.find('=') == std::string::npos) continue;
+    std::vector<NameValue>& values = cases.emplace_back();
+    for (std::size_t from = 0; from < word.size();) {
+      const std::size_t end = std::min(word.find(',', from), word.size());
+      const std::size_t equals = word.find('=', from);
+      values.push_back(
+          {word.substr(from, equals - from), word.substr(equals + 1, end - equals - 1)});
+      from = end + 1;
+    }
   }
   return cases;
 }
@@ -123,6 +145,7 @@ int main(int argc, char** argv) {
     fmt::print("{:<72} {:<26} {:>8} {:>9} {:>9} {:>6} {:>8}\n", "us", "", "MB", "cold", "warm",
                "share", "TFLOP/s");
   }
-  for (const std::vector<NameValue>& given : all_cases()) bench_case(machine, given, format);
-  bench::run_peers(KILN_ATTENTION_PEERS, format);
+  const auto given = cases_of(argc, argv);
+  for (const auto& one : given.empty() ? all_cases() : given) bench_case(machine, one, format);
+  if (given.empty()) bench::run_peers(KILN_ATTENTION_PEERS, format);
 }

@@ -344,8 +344,10 @@ class AttentionDecodeTrial : public Trial {
         .seq_lens = ints(tensors_.seq_lens),
         .sinks = floats(sizes_.sink, tensors_.sinks),
         .alibi_slopes = floats(sizes_.alibi, tensors_.alibi_slopes)};
-    if (selection_.implementation->name == "attention_decode/matrix") {
-      call.weight_rounding = sizes_.io == ElementType::f16 ? 0x1p-12 : 0x1p-9;
+    if (const std::string& by = selection_.implementation->name;
+        by == "attention_decode/matrix" || by == "attention_decode/latent") {
+      const bool bf16 = sizes_.io == ElementType::bf16 && sizes_.kv == ElementType::bf16;
+      call.weight_rounding = bf16 ? 0x1p-9 : 0x1p-12;
     }
     call.v = sizes_.v_in_k ? call.k : cache_of(tensors_.v, sizes_, sizes_.d_vo);
     call.k.scales = floats(sizes_.scaled, tensors_.k_scale);

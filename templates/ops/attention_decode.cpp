@@ -5,7 +5,8 @@
 #include <initializer_list>
 #include <limits>
 
-#include "templates/kernels/attention_decode/matrix_tiles.h"
+#include "templates/kernels/attention_decode/latent_tiles.h"
+#include "templates/kernels/attention_decode/matrix_rows.h"
 #include "templates/kernels/attention_decode/params.h"
 #include "templates/kernels/attention_decode/splits.h"
 #include "templates/ops/ops.h"
@@ -17,6 +18,8 @@ namespace {
 // most, as their sources do. On the GPU they are heads of one token's, in equal parts.
 constexpr int kGpuHeadsMax = 8;
 constexpr int kCpuRowsMax = 32;
+// Elements of a key and a value of which the matrix kernel holds tiles in registers.
+constexpr int kMatrixSizeMax = 512;
 
 const AttentionDecodeParams& params_of(const void* params) {
   return *static_cast<const AttentionDecodeParams*>(params);
@@ -68,7 +71,35 @@ Answer has_matrix(const Arch& arch, bool f16) {
       fmt::format("{} has no MFMA on bf16; gfx90a, gfx942 and gfx950 have", arch.base()));
 }
 
+bool is_fp8(const std::string& kv) {
+  return kv == "e4m3" || kv == "e5m2";
+}
+
+Answer has_values(const Shape& shape) {
+  if (!shape.flag("v_in_k")) return Answer::yes();
+  return Answer::no("values in the keys are attention_decode/latent's");
+}
+Answer has_values_in_keys(const Shape& shape) {
+  if (shape.flag("v_in_k")) return Answer::yes();
+  return Answer::no("it is for values in the keys (v_in_k)");
+}
+
 Answer can_build_matrix(const Shape& shape, const Arch& arch) {
+  if (const Answer answer = can_build_gpu(shape, arch); !answer) return answer;
+  const std::string& io = shape.word("io");
+  const std::string& kv = shape.word("kv");
+  if ((io != "bf16" && io != "f16") || (io != kv && !is_fp8(kv))) {
+    return Answer::no(
+        fmt::format("io={} kv={}; it multiplies bf16 or f16 with its like or fp8", io, kv));
+  }
+  if (const Answer answer = has_matrix(arch, io == "f16" || is_fp8(kv)); !answer) return answer;
+  const std::int64_t size = shape.integer("D_qk") + shape.integer("D_vo");
+  if (size <= kMatrixSizeMax) return Answer::yes();
+  return Answer::no(
+      fmt::format("D_qk + D_vo is {}; registers hold tiles of up to {}", size, kMatrixSizeMax));
+}
+
+Answer can_build_latent(const Shape& shape, const Arch& arch) {
   if (const Answer answer = can_build_gpu(shape, arch); !answer) return answer;
   const std::string& io = shape.word("io");
   if (io != shape.word("kv") || (io != "bf16" && io != "f16")) {
@@ -77,8 +108,7 @@ Answer can_build_matrix(const Shape& shape, const Arch& arch) {
   }
   if (const Answer answer = has_matrix(arch, io == "f16"); !answer) return answer;
   const int bytes =
-      attention_decode_matrix_bytes(group_of(shape), static_cast<int>(shape.integer("D_qk")),
-                                    static_cast<int>(shape.integer("D_vo")), shape.flag("v_in_k"));
+      attention_decode_latent_bytes(group_of(shape), static_cast<int>(shape.integer("D_qk")));
   if (bytes <= 48 << 10) return Answer::yes();
   return Answer::no(fmt::format("its steps need {} bytes of shared memory; it takes 49152", bytes));
 }
@@ -93,10 +123,15 @@ struct CallShape {
       : q_heads(shape.integer("Hq")),
         kv_heads(shape.integer("Hkv")),
         group(group_of(shape)),
+        d_qk(static_cast<int>(shape.integer("D_qk"))),
+        d_vo(static_cast<int>(shape.integer("D_vo"))),
+        kv_bytes(is_fp8(shape.word("kv")) ? 1 : 2),
         softcap(shape.flag("softcap")) {}
 
   std::int64_t q_heads, kv_heads;
   int group;
+  int d_qk, d_vo;
+  int kv_bytes;
   bool softcap;
 };
 
@@ -167,20 +202,21 @@ Answer can_serve(const CallShape& shape, const void* params) {
   return Answer::yes();
 }
 
-// Copies are of 16 bytes.
+// Loads and copies are of 16 bytes.
 Answer can_serve_matrix(const CallShape& shape, const void* params) {
   if (const Answer answer = can_serve(shape, params); !answer) return answer;
   const AttentionDecodeParams& p = params_of(params);
   for (const auto& [name, cache] : {std::pair{"k", &p.k}, std::pair{"v", &p.v}}) {
-    const bool aligned = reinterpret_cast<std::uintptr_t>(cache->data) % 16 == 0 &&
-                         (cache->page_stride | cache->token_stride | cache->head_stride) % 8 == 0;
+    const bool aligned =
+        reinterpret_cast<std::uintptr_t>(cache->data) % 16 == 0 &&
+        (cache->page_stride | cache->token_stride | cache->head_stride) * shape.kv_bytes % 16 == 0;
     if (!aligned) return Answer::no(fmt::format("rows of {} are not aligned to 16 bytes", name));
   }
   return Answer::yes();
 }
 
 // A tile has room for 16 rows; with fewer than 4 there is less to do without it.
-Answer is_best_matrix(const CallShape& shape, const void* params) {
+Answer is_best_latent(const CallShape& shape, const void* params) {
   const int rows = rows_of_kv_head(shape, params_of(params));
   if (rows >= 4) return Answer::yes();
   return Answer::no(fmt::format("{} rows share a key; from 4 on they fill enough of a tile", rows));
@@ -224,7 +260,14 @@ LaunchPlan plan_gpu(const CallShape& shape, const void* params) {
 LaunchPlan plan_matrix(const CallShape& shape, const void* params) {
   const AttentionDecodeParams& p = params_of(params);
   if (p.batch == 0) return {};
-  const int tiles = attention_decode_row_tiles(shape.group);
+  return gpu_plan_of(shape, p, attention_decode_matrix_rows(shape.group, shape.d_qk, shape.d_vo),
+                     128);
+}
+
+LaunchPlan plan_latent(const CallShape& shape, const void* params) {
+  const AttentionDecodeParams& p = params_of(params);
+  if (p.batch == 0) return {};
+  const int tiles = attention_decode_latent_row_tiles(shape.group);
   return gpu_plan_of(shape, p, 16 * tiles, 128 * static_cast<std::uint32_t>(tiles));
 }
 
@@ -303,15 +346,29 @@ Op attention_decode_op() {
           {
               Implementation{
                   .name = "attention_decode/matrix",
-                  .doc = "GPU: matrix instructions, 4 or more rows (query heads of query tokens) "
-                         "that share keys; splits are merged by a second launch",
+                  .doc = "GPU: matrix instructions on registers; splits are merged by a second "
+                         "launch",
                   .families = {ArchFamily::nvidia, ArchFamily::amd},
+                  .is_meant_for = has_values,
                   .can_build = can_build_matrix,
                   .can_serve = can_serve_matrix,
-                  .is_best = is_best_matrix,
                   .plan = plan_matrix,
                   .source = "attention_decode/matrix.cu",
                   .name_expressions = {"kiln::attention_decode_matrix",
+                                       "kiln::attention_decode_merge"},
+              },
+              Implementation{
+                  .name = "attention_decode/latent",
+                  .doc = "GPU: matrix instructions for values in the keys (MLA), 4 or more rows "
+                         "(query heads of query tokens); splits are merged by a second launch",
+                  .families = {ArchFamily::nvidia, ArchFamily::amd},
+                  .is_meant_for = has_values_in_keys,
+                  .can_build = can_build_latent,
+                  .can_serve = can_serve_matrix,
+                  .is_best = is_best_latent,
+                  .plan = plan_latent,
+                  .source = "attention_decode/latent.cu",
+                  .name_expressions = {"kiln::attention_decode_latent",
                                        "kiln::attention_decode_merge"},
               },
               Implementation{

@@ -192,8 +192,8 @@ TEST_F(AttentionDecodeTest, WithSplitsLeftOpenTheWorkspaceDecides) {
   Problem problem({{1, 900}}, {.pages_max = 128});
   const auto wanted = attention_decode_workspace_floats(problem.args());
   ASSERT_TRUE(wanted) << wanted.error().message;
-  // 1,024 tokens make 4 splits of 256.
-  EXPECT_EQ(*wanted, 4 * problem.sizes.q_heads * (problem.sizes.d_vo + 1));
+  // 1,024 tokens make 8 splits of 128.
+  EXPECT_EQ(*wanted, 8 * problem.sizes.q_heads * (problem.sizes.d_vo + 1));
   std::vector<std::uint16_t> one_piece;
   for (const std::int64_t floats : {std::int64_t{0}, *wanted / 2, *wanted}) {
     SCOPED_TRACE(floats);

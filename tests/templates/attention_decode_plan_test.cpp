@@ -15,11 +15,14 @@ const Op& attention() {
 const Implementation& matrix() {
   return attention().implementations[0];
 }
-const Implementation& gpu() {
+const Implementation& latent() {
   return attention().implementations[1];
 }
-const Implementation& cpu() {
+const Implementation& gpu() {
   return attention().implementations[2];
+}
+const Implementation& cpu() {
+  return attention().implementations[3];
 }
 Shape shape_with(std::vector<NameValue> given = {}) {
   return parse_arguments(attention(), given)->shape;
@@ -74,34 +77,47 @@ TEST(AttentionDecodePlan, QueryTokensMakeRows) {
   EXPECT_EQ(cpu().plan(shape_with(), &params)[0].dims.grid, (Dim3{2 * 8 * 2 * 4, 1, 1}));
 }
 
-TEST(AttentionDecodePlan, MatricesTakeSixteenRowsOrTwiceAsMany) {
+TEST(AttentionDecodePlan, MatricesTakeEightRowsOrTwiceAsMany) {
   AttentionDecodeParams params = params_with(2, 4);
   params.q_tokens = 5;  // 20 rows for each key/value head
   const LaunchPlan plan = matrix().plan(shape_with(), &params);
-  EXPECT_EQ(plan[0].dims.grid, (Dim3{2 * 8 * 2, 4, 1}));
+  EXPECT_EQ(plan[0].dims.grid, (Dim3{2 * 8 * 3, 4, 1}));
   EXPECT_EQ(plan[0].dims.block, (Dim3{128, 1, 1}));
   EXPECT_EQ(plan[1].dims.grid, (Dim3{2 * 5 * 32, 1, 1}));
   params.q_tokens = 1;
-  const LaunchPlan mla = matrix().plan(shape_with(kMla), &params);
+  EXPECT_EQ(matrix().plan(shape_with({{"Hkv", "2"}}), &params)[0].dims.grid, (Dim3{2 * 2, 4, 1}));
+  const Shape wide = shape_with({{"Hkv", "2"}, {"D_qk", "256"}, {"D_vo", "256"}});
+  EXPECT_EQ(matrix().plan(wide, &params)[0].dims.grid, (Dim3{2 * 2 * 2, 4, 1}));
+}
+
+TEST(AttentionDecodePlan, ALatentCacheTakesThirtyTwoHeads) {
+  const AttentionDecodeParams params = params_with(2, 4);
+  const LaunchPlan mla = latent().plan(shape_with(kMla), &params);
   EXPECT_EQ(mla[0].dims.grid, (Dim3{2 * 4, 4, 1}));
   EXPECT_EQ(mla[0].dims.block, (Dim3{256, 1, 1}));
   EXPECT_EQ(mla[1].dims.block, (Dim3{128, 1, 1}));
 }
 
-TEST(AttentionDecodePlan, MatricesServeAlignedCachesAndAreBestFromFourRowsOn) {
+TEST(AttentionDecodePlan, MatricesServeCachesAlignedToSixteenBytes) {
   alignas(16) static float aligned[8];
   AttentionDecodeParams params = params_with(2, 1);
   params.k.data = params.v.data = aligned;
   EXPECT_TRUE(matrix().can_serve(shape_with(), &params));
-  EXPECT_TRUE(matrix().is_best(shape_with(), &params));
-  EXPECT_FALSE(matrix().is_best(shape_with({{"Hkv", "32"}}), &params));
   params.v.token_stride = 4;
   EXPECT_EQ(matrix().can_serve(shape_with(), &params).reason(),
             "rows of v are not aligned to 16 bytes");
   params.v.token_stride = 8;
+  EXPECT_TRUE(matrix().can_serve(shape_with(), &params));
+  EXPECT_FALSE(matrix().can_serve(shape_with({{"kv", "e4m3"}}), &params));
   params.k.data = aligned + 1;
   EXPECT_EQ(matrix().can_serve(shape_with(), &params).reason(),
             "rows of k are not aligned to 16 bytes");
+}
+
+TEST(AttentionDecodePlan, ALatentCacheIsBestServedFromFourRowsOn) {
+  AttentionDecodeParams params = params_with(2, 1);
+  EXPECT_TRUE(latent().is_best(shape_with(kMla), &params));
+  EXPECT_FALSE(latent().is_best(shape_with({{"Hkv", "32"}, {"v_in_k", "true"}}), &params));
 }
 
 TEST(AttentionDecodePlan, InOnePieceThereIsNothingToMerge) {
@@ -120,11 +136,11 @@ TEST(AttentionDecodePlan, AnEmptyBatchLaunchesNothing) {
 }
 
 TEST(AttentionDecodeSplits, FewSequencesAreSplitAndManyAreNot) {
-  EXPECT_EQ(attention_decode_splits(8, 4096), 16);  // by length
-  EXPECT_EQ(attention_decode_splits(64, 4096), 8);  // by blocks
-  EXPECT_EQ(attention_decode_splits(512, 4096), 1);
+  EXPECT_EQ(attention_decode_splits(8, 4096), 32);  // by length
+  EXPECT_EQ(attention_decode_splits(64, 4096), 6);  // by blocks
+  EXPECT_EQ(attention_decode_splits(256, 4096), 1);
   EXPECT_EQ(attention_decode_splits(1, 1 << 20), 128);
-  EXPECT_EQ(attention_decode_splits(1, 256), 1);
+  EXPECT_EQ(attention_decode_splits(1, 128), 1);
   EXPECT_EQ(attention_decode_splits(1, 0), 1);
   EXPECT_EQ(attention_decode_splits(0, 4096), 1);
 }
@@ -191,23 +207,31 @@ TEST(AttentionDecodeBuild, RefusalsSayWhy) {
             "with v_in_k=true the values are a part of the keys, but D_vo=256 is above D_qk=128");
   EXPECT_EQ(reason({{"Hq", "12"}}),
             "Hq=12 is not a multiple of Hkv=8: each key/value head serves as many query heads");
-  const auto by_matrix = [](std::vector<NameValue> given, const char* arch) {
-    return can_build(matrix(), shape_with(std::move(given)), *Arch::parse(arch)).reason();
+  const auto by = [](const Implementation& one, std::vector<NameValue> given, const char* arch) {
+    return can_build(one, shape_with(std::move(given)), *Arch::parse(arch)).reason();
+  };
+  const auto by_matrix = [&](std::vector<NameValue> given, const char* arch) {
+    return by(matrix(), std::move(given), arch);
   };
   for (const char* arch : {"sm_80", "sm_90a", "gfx90a", "gfx942", "simt", "simt:warp64"}) {
     EXPECT_EQ(by_matrix({}, arch), "") << arch;
-    EXPECT_EQ(by_matrix(kMla, arch), "") << arch;
+    EXPECT_EQ(by(latent(), kMla, arch), "") << arch;
     EXPECT_EQ(by_matrix({{"D_qk", "256"}, {"D_vo", "256"}}, arch), "") << arch;
   }
   EXPECT_EQ(by_matrix({{"io", "f16"}, {"kv", "f16"}}, "sm_90a"), "");
   EXPECT_EQ(by_matrix({{"io", "f16"}, {"kv", "f16"}}, "gfx942"),
             "f16 is multiplied on NVIDIA alone; here bf16 is");
-  EXPECT_EQ(by_matrix({{"kv", "e4m3"}}, "sm_90a"),
-            "io=bf16 kv=e4m3; it multiplies bf16 or f16 of one type");
+  EXPECT_EQ(by_matrix({{"kv", "e4m3"}}, "sm_90a"), "");
+  EXPECT_EQ(by_matrix({{"kv", "e4m3"}}, "gfx942"),
+            "f16 is multiplied on NVIDIA alone; here bf16 is");
+  EXPECT_EQ(by_matrix({{"io", "f16"}}, "sm_90a"),
+            "io=f16 kv=bf16; it multiplies bf16 or f16 with its like or fp8");
+  EXPECT_EQ(by_matrix(kMla, "sm_90a"), "values in the keys are attention_decode/latent's");
+  EXPECT_EQ(by(latent(), {}, "sm_90a"), "it is for values in the keys (v_in_k)");
   EXPECT_EQ(by_matrix({}, "gfx1100"),
             "gfx1100 has no MFMA on bf16; gfx90a, gfx942 and gfx950 have");
   EXPECT_EQ(by_matrix({{"D_qk", "512"}, {"D_vo", "512"}}, "sm_90a"),
-            "its steps need 72256 bytes of shared memory; it takes 49152");
+            "D_qk + D_vo is 1024; registers hold tiles of up to 512");
   EXPECT_EQ(can_build(gpu(), shape_with(), *Arch::parse("sm_75")).reason(),
             "sm_75 is older than sm_80");
 }

@@ -29,6 +29,19 @@ KILN_DEVICE float to_float(e4m3 x) {
   return select(magnitude == 0x7fu, bit_cast<float>(0x7fffffffu), value);
 }
 
+// Two of them, the first one in the lowest byte, to two f16, which hold each fp8 exactly.
+template <class T>
+KILN_DEVICE u32 unpack2_f16(u32 bits) {
+  if constexpr (is_same<T, e5m2>) return (bits & 0xffu) << 8 | (bits & 0xff00u) << 16;
+#if KILN_DIALECT_CUDA && KILN_SM >= 890
+  u32 pair;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(pair) : "h"(static_cast<u16>(bits)));
+  return pair;
+#else
+  return pack2<f16>(to_float(T{static_cast<u8>(bits)}), to_float(T{static_cast<u8>(bits >> 8)}));
+#endif
+}
+
 #if KILN_DIALECT_CPU
 namespace fp8_detail {
 typedef u8 Bytes __attribute__((ext_vector_type(vector_lanes)));

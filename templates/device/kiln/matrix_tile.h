@@ -8,6 +8,7 @@
 //   load_matrix<4>(words, k.transposed(), depth, key);  as B takes them: rows count the depth
 #pragma once
 
+#include "kiln/barrier.h"
 #include "kiln/convert.h"
 #include "kiln/shared.h"
 
@@ -98,6 +99,16 @@ KILN_DEVICE MatrixWord matrix_word(float low, float high, int row, int column, S
   return words[0];
 }
 
+// Two elements side by side in `bits`, the first at (row, column) and the other after it along
+// `run`.
+template <Run run = Run::along_row>
+KILN_DEVICE MatrixWord matrix_word_of(u32 bits, int row, int column, Site = {}) {
+  MatrixWord words[1];
+  words[0].bits = bits;
+  matrix_detail::name_elements<run>(words, nullptr, row, column);
+  return words[0];
+}
+
 // A matrix in shared memory.
 template <class T, class Layout>
 class MatrixTile {
@@ -182,6 +193,22 @@ KILN_DEVICE void load_matrix(MatrixWord (&words)[count], const MatrixTile<T, Lay
 #else
   dialect::load_matrix<flip>(words,
                              dialect::shared_address(tile.cells().raw(tile.offset(row, column))));
+#endif
+}
+
+// movmatrix: of an 8x8 matrix of 16-bit elements a lane holds two, 2 (l % 4) and 2 (l % 4) + 1 of
+// row l / 4 in lane l; of its transpose it gets the same two.
+KILN_DEVICE u32 transpose_8x8(u32 bits, Site = {}) {
+#if KILN_DIALECT_SIMT
+  const int own = dialect::own_lane();
+  u32 result = 0;
+  for (int i = 0; i < 2; ++i) {
+    const u32 word = dialect::shuffle_idx(all_lanes, bits, (own % 4 * 2 + i) * 4 + own / 8, 32);
+    result |= (word >> own / 4 % 2 * 16 & 0xffffu) << i * 16;
+  }
+  return result;
+#else
+  return dialect::transpose_8x8(bits);
 #endif
 }
 

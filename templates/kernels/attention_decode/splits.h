@@ -15,12 +15,12 @@ namespace kiln {
 constexpr int kAttentionDecodeSplitsMax = 65535;
 constexpr int kAttentionDecodeSplitStep = 64;  // tokens
 
-// `blocks`: what there is to do at the same time without splitting. Enough splits to give each
-// multiprocessor of a large chip work, as long as a split of the longest possible sequence keeps
-// 256 tokens: below that the merge costs more than it brings.
+// `blocks`: what there is to do at the same time without splitting. Enough splits to give each of
+// the 132 multiprocessors of a large chip three blocks and none a fourth, as long as a split of the
+// longest possible sequence keeps 128 tokens: below that the merge costs more than it brings.
 KILN_SPLITS_DEVICE constexpr int attention_decode_splits(long long blocks, long long tokens_max) {
-  constexpr long long kBlocksWanted = 512;
-  constexpr long long kTokensMin = 256;
+  constexpr long long kBlocksWanted = 396;
+  constexpr long long kTokensMin = 128;
   constexpr long long kSplitsMax = 128;
   if (blocks <= 0) return 1;
   long long splits = kBlocksWanted / blocks;

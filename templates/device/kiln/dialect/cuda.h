@@ -207,6 +207,12 @@ KILN_DEVICE void load_matrix(Word (&words)[count], u32 row) {
   }
 }
 
+KILN_DEVICE u32 transpose_8x8(u32 bits) {
+  u32 result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(bits));
+  return result;
+}
+
 // `bytes` 4, 8 or 16; where not `valid`, nothing is read and zeros are written.
 template <int bytes>
 KILN_DEVICE void async_copy_to(u32 to, const void* global, bool valid) {
