@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A warm call from Python beside the same call from C++ in the same process, and beside ops of torch
 of the same size: what Python and DLPack add. The limit: what torch.add takes, which also takes its
-tensors from Python.
+tensors from Python. And what `import kiln` takes.
     PYTHONPATH=build/release/python build/python-venv/bin/python bench/python_call_bench.py [--json]
 """
 import ctypes
 import json
 import pathlib
 import statistics
+import subprocess
 import sys
 import timeit
 
@@ -37,6 +38,10 @@ for _ in range(ROUNDS):
     times["the same in C++"].append(bare.kiln_bare_qk_rmsnorm_us(CALLS))
     for name, contestant in contestants.items():
         times[name].append(timeit.timeit(contestant, number=CALLS) / CALLS * 1e6)
+times["import kiln"] = [
+    float(subprocess.check_output([sys.executable, "-c", "import time; t = time.perf_counter(); "
+                                   "import kiln; print((time.perf_counter() - t) * 1e6)"]))
+    for _ in range(ROUNDS)]
 for name, each in times.items():
     row = {"case": name, "us": round(statistics.median(each), 3)}
     print(json.dumps(row) if "--json" in sys.argv else f"{row['case']:34} {row['us']:8.2f} us")
