@@ -29,6 +29,7 @@ contestants = {
     "torch.add, out given": lambda: torch.add(x, x, out=q_out),
     "torch rms_norm, twice": lambda: (torch.nn.functional.rms_norm(x, (64,), w),
                                       torch.nn.functional.rms_norm(x, (64,), w)),
+    "torch.empty_like, twice": lambda: (torch.empty_like(x), torch.empty_like(x)),
     "kiln.qk_rmsnorm, outputs given": lambda: kiln.qk_rmsnorm(x, x, w, w, q_out=q_out, k_out=k_out),
     "kiln.qk_rmsnorm, allocates": lambda: kiln.qk_rmsnorm(x, x, w, w),
     "kiln.qk_rmsnorm, NumPy": lambda: kiln.qk_rmsnorm(a, a, b, b, q_out=a_out, k_out=a_out),
