@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A warm call from Python beside the same call from C++ in the same process, and beside ops of torch
 of the same size: what Python and DLPack add. The limit: what torch.add takes, which also takes its
-tensors from Python.
+tensors from Python. And what `import kiln` takes.
     PYTHONPATH=build/release/python build/python-venv/bin/python bench/python_call_bench.py [--json]
 """
 import ctypes
 import json
 import pathlib
 import statistics
+import subprocess
 import sys
 import timeit
 
@@ -28,6 +29,7 @@ contestants = {
     "torch.add, out given": lambda: torch.add(x, x, out=q_out),
     "torch rms_norm, twice": lambda: (torch.nn.functional.rms_norm(x, (64,), w),
                                       torch.nn.functional.rms_norm(x, (64,), w)),
+    "torch.empty_like, twice": lambda: (torch.empty_like(x), torch.empty_like(x)),
     "kiln.qk_rmsnorm, outputs given": lambda: kiln.qk_rmsnorm(x, x, w, w, q_out=q_out, k_out=k_out),
     "kiln.qk_rmsnorm, allocates": lambda: kiln.qk_rmsnorm(x, x, w, w),
     "kiln.qk_rmsnorm, NumPy": lambda: kiln.qk_rmsnorm(a, a, b, b, q_out=a_out, k_out=a_out),
@@ -37,6 +39,10 @@ for _ in range(ROUNDS):
     times["the same in C++"].append(bare.kiln_bare_qk_rmsnorm_us(CALLS))
     for name, contestant in contestants.items():
         times[name].append(timeit.timeit(contestant, number=CALLS) / CALLS * 1e6)
+times["import kiln"] = [
+    float(subprocess.check_output([sys.executable, "-c", "import time; t = time.perf_counter(); "
+                                   "import kiln; print((time.perf_counter() - t) * 1e6)"]))
+    for _ in range(ROUNDS)]
 for name, each in times.items():
     row = {"case": name, "us": round(statistics.median(each), 3)}
     print(json.dumps(row) if "--json" in sys.argv else f"{row['case']:34} {row['us']:8.2f} us")

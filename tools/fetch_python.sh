@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes build/python-venv: a Python with what building and testing the module needs. Never fails:
 # without nanobind, build/python-venv/why-not.txt says why and the module is not built; without torch
-# the tests that need it are skipped. What is there is kept.
+# or JAX the tests that need them are skipped. What is there is kept.
 #
 # torch is the real one of the Python registry, without the gigabytes of CUDA libraries that it is
 # linked to: where those would be, empty ones satisfy the loader. They tell torch that there is no
@@ -10,6 +10,8 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 venv=build/python-venv
 torch=torch==2.15.0
+jax=jax==0.10.2
+packages=('nanobind>=2.4' numpy pytest 'scikit-build-core>=0.10')
 
 give_up() {
   mkdir -p $venv
@@ -54,13 +56,14 @@ stub_cuda() { # TORCH_LIB
   rm -rf "$scratch"
 }
 
-if [ ! -f $venv/made ]; then
-  rm -rf $venv
+if [ "$(cat $venv/made 2>/dev/null)" != "${packages[*]}" ]; then
   mkdir -p build
-  python3 -m venv $venv 2>/dev/null || give_up "no virtual environment can be made (python3-venv)"
-  why=$(pip install 'nanobind>=2.4' numpy pytest) ||
-    give_up "nanobind, numpy and pytest could not be fetched: $(tail -n 1 <<<"$why")"
-  touch $venv/made
+  [ -x $venv/bin/python ] || python3 -m venv $venv 2>/dev/null ||
+    give_up "no virtual environment can be made (python3-venv)"
+  why=$(pip install "${packages[@]}") ||
+    give_up "${packages[*]} could not be fetched: $(tail -n 1 <<<"$why")"
+  rm -f $venv/why-not.txt
+  echo "${packages[*]}" >$venv/made
 fi
 if [ ! -f $venv/torch-made ]; then
   if why=$(pip install --no-deps "$torch") &&
@@ -69,5 +72,12 @@ if [ ! -f $venv/torch-made ]; then
     why=$($venv/bin/python -c 'import torch' 2>&1) && touch $venv/torch-made
   fi
   [ -f $venv/torch-made ] || echo "python: no $torch: $(tail -n 1 <<<"$why")" >&2
+fi
+if [ ! -f $venv/jax-made ]; then
+  if why=$(pip install "$jax") && why=$($venv/bin/python -c 'import jax' 2>&1); then
+    touch $venv/jax-made
+  else
+    echo "python: no $jax: $(tail -n 1 <<<"$why")" >&2
+  fi
 fi
 exit 0

@@ -8,7 +8,7 @@ HEAD = '''# SPDX-License-Identifier: Apache-2.0
 # Made by tools/python_stub.py: a test tells when it is behind.
 import os
 from types import TracebackType
-from typing import Any, Iterable, Literal, Optional, Protocol, Tuple, Union
+from typing import Any, Iterable, Literal, Optional, Protocol, Sequence, Tuple, Union
 
 from .errors import CacheFailed as CacheFailed
 from .errors import CacheMiss as CacheMiss
@@ -23,6 +23,15 @@ from .errors import Unavailable as Unavailable
 class Tensor(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __dlpack_device__(self) -> Tuple[Any, int]: ...
+
+class AttentionVariant:
+    def __init__(self, name: str, *, logits: str = "", mask: str = "", sink: str = "",
+                 softmax: bool = True, tensors: dict[str, str] = ..., scalars: dict[str, str] = ...,
+                 doc: str = "") -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def word(self) -> str: ...
 
 class locked:
     def __init__(self) -> None: ...
@@ -41,9 +50,16 @@ def router_gemm_workspace_floats(tokens: int, experts: int, hidden: int) -> int:
 def register_torch_ops() -> None: ...
 '''
 NOT_POSITIONAL = ("output", "extra_output", "workspace", "value", "choice")
+OF_VARIANTS = {
+    "variant": "Union[None, str, AttentionVariant] = None",
+    "variant_tensors": "Sequence[Tensor] = ()",
+    "variant_scalars": "Sequence[float] = ()",
+}
 
 
 def argument(row, keyword_only):
+    if row["role"] in OF_VARIANTS:
+        return f"{row['name']}: {OF_VARIANTS[row['role']]}"
     if row["role"] == "extra_output":
         return f"{row['name']}: Union[None, bool, Tensor] = None"
     if row["type"] == "tensor":

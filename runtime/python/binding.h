@@ -12,10 +12,15 @@
 #include <type_traits>
 #include <vector>
 
+#include "kiln/attention_variant.h"
 #include "kiln/runtime.h"
 #include "runtime/python/tensor.h"
 
 namespace kiln::python {
+
+// Twice what any variant has: a call with too many is told what its variant takes.
+inline constexpr std::size_t kVariantTensorsMax = 8;
+inline constexpr std::size_t kVariantScalarsMax = 8;
 
 enum class Role {
   input,   // read
@@ -27,6 +32,9 @@ enum class Role {
   workspace,  // allocated where it is not given and needed
   value,      // a number, or a switch
   choice,     // one word of several
+  variant,    // of attention: a kiln.AttentionVariant, or the name of one
+  variant_tensors,
+  variant_scalars,
 };
 
 // Where an output's sizes come from: "q[:-1] v[-1:]" are all but the last of q and the last of v.
@@ -36,13 +44,26 @@ struct Sizes {
   std::optional<int> last;
 };
 
+// An attention variant as a call gives it: AttentionVariantArgs with the memory of its spans.
+struct VariantCall {
+  const KnownAttentionVariant* variant = nullptr;
+  std::size_t tensors_count = 0;
+  std::size_t scalars_count = 0;
+  DLTensor tensors[kVariantTensorsMax] = {};
+  double scalars[kVariantScalarsMax] = {};
+
+  AttentionVariantArgs args() const {
+    return {variant, {tensors, tensors_count}, {scalars, scalars_count}};
+  }
+};
+
 struct Row {
   std::string name;
   Role role = Role::input;
   bool optional = false;
   // input ... workspace: puts the tensor into the struct of arguments.
   void (*set_tensor)(void* args, const DLTensor& tensor) = nullptr;
-  // value, choice: false where `value` is not what `expected` says.
+  // value, choice, variant, variant_scalars: false where `value` is not what `expected` says.
   bool (*set_value)(void* args, PyObject* value, const Row& row) = nullptr;
   std::string expected;
   // value, choice: the default, as a new reference.
@@ -58,6 +79,8 @@ struct Row {
   // extra_output: the value that asks for it too, and how many columns follow its sizes then.
   std::string asked_by;
   std::int64_t (*columns)(const void* args) = nullptr;
+  // variant_tensors: where the call's struct has the variant, and room for tensors.
+  VariantCall* (*variant_of)(void* args) = nullptr;
   // workspace: how many floats.
   Result<std::int64_t> (*workspace_floats)(const void* args) = nullptr;
 
@@ -97,6 +120,10 @@ PyObject* number_object(bool value);
 // The index of the word in row.choices; none where it is none of them.
 std::optional<int> read_choice(PyObject* object, const Row& row);
 std::string list_choices(const std::vector<std::string>& choices);
+// Of a kiln.AttentionVariant, or of a name that this process knows; null where it is neither.
+const KnownAttentionVariant* read_variant(PyObject* object);
+// A sequence of numbers; false where it is none, or longer than any variant has.
+bool read_scalars(PyObject* object, VariantCall& call);
 
 template <class T>
 constexpr const char* type_word() {
@@ -261,6 +288,41 @@ Row choice(const char* name, std::vector<std::string> words) {
     return PyUnicode_FromString(self.choices[index].c_str());
   };
   return row;
+}
+
+// The three rows of a variant; `Args::*Member` is a VariantCall.
+template <auto Member>
+std::vector<Row> variant_rows() {
+  Row variant;
+  variant.name = "variant";
+  variant.role = Role::variant;
+  variant.optional = true;
+  variant.type = "str";
+  variant.expected = "a kiln.AttentionVariant, or the name of one that this process knows";
+  variant.set_value = [](void* args, PyObject* object, const Row&) {
+    return (Field<Member>::of(args).variant = read_variant(object)) != nullptr;
+  };
+  variant.default_value = [](const void*, const Row&) { return Py_NewRef(Py_None); };
+
+  Row tensors;
+  tensors.name = "variant_tensors";
+  tensors.role = Role::variant_tensors;
+  tensors.optional = true;
+  tensors.type = "tensors";
+  tensors.variant_of = [](void* args) { return &Field<Member>::of(args); };
+  tensors.default_value = [](const void*, const Row&) { return PyTuple_New(0); };
+
+  Row scalars;
+  scalars.name = "variant_scalars";
+  scalars.role = Role::variant_scalars;
+  scalars.optional = true;
+  scalars.type = "floats";
+  scalars.expected = "a sequence of numbers, as many as the variant has scalars";
+  scalars.set_value = [](void* args, PyObject* object, const Row&) {
+    return read_scalars(object, Field<Member>::of(args));
+  };
+  scalars.default_value = tensors.default_value;
+  return {variant, tensors, scalars};
 }
 
 }  // namespace kiln::python

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kRowsMax = 40;
 constexpr std::size_t kArgsBytesMax = 4096;
-constexpr int kDimsMax = 8;
+constexpr int kDimsMax = 32;
 
 bool is_tensor(const Row& row) {
   return row.set_tensor != nullptr;
@@ -48,6 +48,7 @@ class Call {
   bool is_given(std::size_t row) const { return given_[row] && given_[row] != Py_None; }
   bool is_asked_for(std::size_t row) const;
   bool import(std::size_t row);
+  bool import_variant_tensors(std::size_t row);
   bool make_output(std::size_t row);
   bool make_workspace(std::size_t row);
   bool make(std::size_t row, std::size_t like, int ndim, const std::int64_t* shape,
@@ -61,6 +62,8 @@ class Call {
   std::array<PyObject*, kRowsMax> given_{};  // borrowed from the caller
   std::array<Object, kRowsMax> made_;
   std::array<Tensor, kRowsMax> tensors_;
+  std::array<Tensor, kVariantTensorsMax> variant_tensors_;
+  Object variant_held_;
   PyObject* stream_given_ = nullptr;
   PyObject* arch_given_ = nullptr;
   CallStream stream_;
@@ -165,9 +168,43 @@ bool Call::import(std::size_t row) {
   return true;
 }
 
+// Written ones are held to what outputs are, the others are taken as weights are.
+bool Call::import_variant_tensors(std::size_t row) {
+  constexpr std::array<const char*, kVariantTensorsMax> kNames = {
+      "variant_tensors[0]", "variant_tensors[1]", "variant_tensors[2]", "variant_tensors[3]",
+      "variant_tensors[4]", "variant_tensors[5]", "variant_tensors[6]", "variant_tensors[7]"};
+  PyObject* const given = given_[row];
+  if (!PyTuple_Check(given) && !PyList_Check(given)) {
+    raise_type(fmt::format("{} is of type {}; expected a tuple or list of tensors",
+                           describe(place(row)), Py_TYPE(given)->tp_name));
+    return false;
+  }
+  variant_held_ = Object::take(PySequence_Tuple(given));  // a list may change under us
+  const Py_ssize_t count = variant_held_ ? PyTuple_GET_SIZE(variant_held_.get()) : -1;
+  if (count > static_cast<Py_ssize_t>(kVariantTensorsMax)) {
+    raise_invalid(fmt::format("{} has {} tensors; no variant has more than {}",
+                              describe(place(row)), count, kVariantTensorsMax));
+  }
+  if (PyErr_Occurred() != nullptr) return false;
+  VariantCall& call = *binding_.rows[row].variant_of(args_);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+    const bool written = call.variant && i < call.variant->definition.tensors.size() &&
+                         call.variant->definition.tensors[i].written;
+    if (!variant_tensors_[i].import(
+            PyTuple_GET_ITEM(variant_held_.get(), static_cast<Py_ssize_t>(i)),
+            {binding_.name, kNames[i]}, written ? Use::write : Use::weight, stream_)) {
+      return false;
+    }
+    call.tensors[i] = variant_tensors_[i].dl();
+  }
+  call.tensors_count = static_cast<std::size_t>(count);
+  return true;
+}
+
 bool Call::read_tensors() {
   for (std::size_t row = 0; row < binding_.rows.size(); ++row) {
     const Row& spec = binding_.rows[row];
+    if (spec.variant_of && is_given(row) && !import_variant_tensors(row)) return false;
     if (!is_tensor(spec) || !is_given(row)) continue;
     if (spec.role == Role::extra_output && PyBool_Check(given_[row])) continue;
     if (!import(row)) return false;
@@ -232,8 +269,13 @@ bool Call::make_output(std::size_t row) {
     shape[ndim++] = std::max<std::int64_t>(spec.columns(args_), 0);
   }
   const DLDataType type = output_type(spec);
-  // No op has such outputs; the C++ function says what is wrong with the tensor that has the type.
-  if (!can_allocate(type)) return true;
+  if (!can_allocate(type)) {
+    raise_invalid(
+        fmt::format("{}: tensor '{}' holds DLPack code {}, {} bits, {} lanes, which no op "
+                    "has outputs of",
+                    binding_.name, spec.type_from, type.code, type.bits, type.lanes));
+    return false;
+  }
   return make(row, *find(spec.sizes.front().tensor), ndim, shape, type);
 }
 

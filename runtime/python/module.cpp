@@ -11,6 +11,7 @@
 #include "runtime/python/binding.h"
 #include "runtime/python/errors.h"
 #include "runtime/python/session.h"
+#include "runtime/python/variant.h"
 
 namespace nb = nanobind;
 
@@ -32,8 +33,9 @@ void throw_error(const Error& error) {
 }
 
 nb::dict describe_row(const Row& row, const void* defaults) {
-  constexpr const char* kRoles[] = {"input",        "weight",    "update", "output",
-                                    "extra_output", "workspace", "value",  "choice"};
+  constexpr const char* kRoles[] = {"input",        "weight",          "update",         "output",
+                                    "extra_output", "workspace",       "value",          "choice",
+                                    "variant",      "variant_tensors", "variant_scalars"};
   nb::dict out;
   out["name"] = row.name;
   out["role"] = kRoles[static_cast<int>(row.role)];
@@ -202,6 +204,7 @@ NB_MODULE(_kiln, module) {
   // The session lives to the end of the process on purpose, and so do functions.
   nb::set_leak_warnings(false);
   add_ops(module);
+  add_variant_class(module);
   nb::class_<Ban>(module, "Ban").def("release", &Ban::release);
   module.def("forbid_compiles", forbid_compiles);
   module.def("describe_ops", describe_ops);

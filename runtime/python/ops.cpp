@@ -132,29 +132,43 @@ Binding attention_decode_binding() {
       });
 }
 
+struct PrefillCall {
+  AttentionPrefillArgs prefill;
+  VariantCall variant;
+};
+
+Result<void> launch_prefill(Runtime& runtime, const PrefillCall& call, const CallOptions& options) {
+  AttentionPrefillArgs args = call.prefill;
+  args.variant = call.variant.args();
+  return kiln::attention_prefill(runtime, args, options);
+}
+
 Binding attention_prefill_binding() {
   using A = AttentionPrefillArgs;
-  return bind<A, kiln::attention_prefill>(
+  constexpr auto prefill = &PrefillCall::prefill;
+  std::vector<Row> rows = {
+      input<prefill, &A::q>("q"),
+      input<prefill, &A::k>("k"),
+      input<prefill, &A::v>("v"),
+      optional_input<prefill, &A::cu_seqlens_q>("cu_seqlens_q"),
+      optional_input<prefill, &A::cu_seqlens_kv>("cu_seqlens_kv"),
+      output<prefill, &A::out>("out", "q", "q[:-1] v[-1:]"),
+      extra_output<prefill, &A::lse>("lse", "f32", "q[:-1]"),
+      value<prefill, &A::causal>("causal"),
+      value<prefill, &A::scale>("scale"),
+      value<prefill, &A::window_left>("window_left"),
+      value<prefill, &A::window_right>("window_right"),
+      value<prefill, &A::softcap>("softcap"),
+      optional_input<prefill, &A::kv_lens>("kv_lens"),
+      optional_input<prefill, &A::block_table>("block_table"),
+      optional_weight<prefill, &A::sinks>("sinks"),
+      optional_input<prefill, &A::mask>("mask"),
+      optional_input<prefill, &A::mask_offsets>("mask_offsets"),
+  };
+  for (Row& row : variant_rows<&PrefillCall::variant>()) rows.push_back(std::move(row));
+  return bind<PrefillCall, launch_prefill>(
       "attention_prefill", "Attention of sequences of queries over their keys and values.",
-      {
-          input<&A::q>("q"),
-          input<&A::k>("k"),
-          input<&A::v>("v"),
-          optional_input<&A::cu_seqlens_q>("cu_seqlens_q"),
-          optional_input<&A::cu_seqlens_kv>("cu_seqlens_kv"),
-          output<&A::out>("out", "q", "q[:-1] v[-1:]"),
-          extra_output<&A::lse>("lse", "f32", "q[:-1]"),
-          value<&A::causal>("causal"),
-          value<&A::scale>("scale"),
-          value<&A::window_left>("window_left"),
-          value<&A::window_right>("window_right"),
-          value<&A::softcap>("softcap"),
-          optional_input<&A::kv_lens>("kv_lens"),
-          optional_input<&A::block_table>("block_table"),
-          optional_weight<&A::sinks>("sinks"),
-          optional_input<&A::mask>("mask"),
-          optional_input<&A::mask_offsets>("mask_offsets"),
-      });
+      std::move(rows));
 }
 
 Binding kda_decode_binding() {

@@ -99,4 +99,20 @@ std::string list_choices(const std::vector<std::string>& choices) {
   return fmt::format("one of '{}'", fmt::join(choices, "', '"));
 }
 
+bool read_scalars(PyObject* object, VariantCall& call) {
+  if (PyUnicode_Check(object) || PyBytes_Check(object)) return false;
+  const Object items = Object::take(PySequence_Fast(object, ""));
+  if (!items) return PyErr_Clear(), false;
+  const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items.get()));
+  if (count > kVariantScalarsMax) return false;
+  for (std::size_t i = 0; i < count; ++i) {
+    PyObject* const item = PySequence_Fast_GET_ITEM(items.get(), static_cast<Py_ssize_t>(i));
+    if (PyBool_Check(item)) return false;
+    call.scalars[i] = PyFloat_AsDouble(item);
+    if (PyErr_Occurred() != nullptr) return PyErr_Clear(), false;
+  }
+  call.scalars_count = count;
+  return true;
+}
+
 }  // namespace kiln::python

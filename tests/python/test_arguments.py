@@ -99,6 +99,79 @@ def test_attention_prefill_bit_mask():
         np.testing.assert_allclose(lse[queries], sum_, atol=4e-3)
 
 
+ALIBI = dict(logits="logit + slopes[qo_head_idx] * (kv_idx - qo_idx - (kv_len - qo_len))",
+             tensors={"slopes": "f32"})
+SLOPES = -np.arange(1, 5, dtype=np.float32)
+
+
+def test_attention_variants():
+    half = lambda *sizes: normal(*sizes).astype(np.float16)
+    q, k, v = half(1, 5, 4, 64), half(1, 9, 2, 64), half(1, 9, 2, 64)
+    alibi = kiln.AttentionVariant("alibi", **ALIBI)
+    assert alibi.word == kiln.AttentionVariant("alibi", **ALIBI).word and alibi.name == "alibi"
+    expected, _ = attend(q[0], k[0], v[0], causal(5, 9), slopes=SLOPES)
+    for each in (alibi, "alibi", alibi.word):
+        out = kiln.attention_prefill(q, k, v, variant=each, variant_tensors=[SLOPES])
+        np.testing.assert_allclose(out[0], expected, atol=4e-3)
+
+    near = kiln.AttentionVariant("near", mask="kv_idx - (kv_len - qo_len) > qo_idx - reach",
+                                 scalars={"reach": "i32"})
+    out = kiln.attention_prefill(q, k, v, variant=near, variant_scalars=(3,))
+    np.testing.assert_allclose(out[0], attend(q[0], k[0], v[0], causal(5, 9, 2))[0], atol=4e-3)
+
+    scores = np.full((5, 4, 9), np.nan, np.float32)
+    kiln.attention_prefill(q, k, v, causal=False, variant="logits_dump", variant_tensors=(scores,),
+                           variant_scalars=[9])
+    exact = np.einsum("thd,lhd->thl", *(each[0].astype(np.float64) for each in
+                                        (q, k.repeat(2, 2)))) / 8
+    np.testing.assert_allclose(scores, exact, atol=2e-3)
+    scores.flags.writeable = False
+    with pytest.raises(kiln.InvalidArgument, match=r"'variant_tensors\[0\]' is read-only"):
+        kiln.attention_prefill(q, k, v, variant="logits_dump", variant_tensors=[scores],
+                               variant_scalars=[9])
+
+
+@pytest.mark.parametrize("changed, kind, message", [
+    (dict(variant="nothing"), ValueError, "'variant' is 'nothing'; expected a kiln.AttentionVariant"),
+    (dict(variant=3), ValueError, "'variant' is 3; expected"),
+    (dict(variant_tensors=SLOPES), TypeError, "'variant_tensors' is of type numpy.ndarray"),
+    (dict(variant_tensors=[3]), TypeError, r"'variant_tensors\[0\]' is of type int"),
+    (dict(variant_tensors=[np.ones(4)]), ValueError, "'slopes' holds DLPack code 2, 64 bits"),
+    (dict(variant_tensors=[np.stack([SLOPES] * 4)[:, 1]]), ValueError, "'slopes' .*stride 4"),
+    (dict(variant_tensors=[]), ValueError, "'alibi' takes 1 tensors and 0 scalars; 0 and 0"),
+    (dict(variant_tensors=[SLOPES] * 9), ValueError, "has 9 tensors; no variant"),
+    (dict(variant_scalars=[1, "x"]), ValueError, "'variant_scalars' is .* a sequence of numbers"),
+    (dict(variant=None), ValueError, "takes 0 tensors and 0 scalars; 1 and 0"),
+])
+def test_attention_variants_refuse(changed, kind, message):
+    q = np.ones((1, 3, 4, 64), np.float16)
+    with pytest.raises(kind, match=message):
+        kiln.attention_prefill(**{**dict(q=q, k=q, v=q, variant_tensors=[SLOPES],
+                                         variant=kiln.AttentionVariant("alibi", **ALIBI)), **changed})
+
+
+@pytest.mark.parametrize("words, kind, message", [
+    (dict(name="a b"), kiln.InvalidArgument, "letters, digits and _"),
+    (dict(name="x", mask="1; 2"), kiln.InvalidArgument, "x.mask:1:2"),
+    (dict(name="x", tensors={"t": "f64"}), kiln.InvalidArgument, "f64"),
+    (dict(name="x", tensors={"t": 3}), TypeError, "'tensors' holds what is no str"),
+    (dict(name="x", scalars=["f32"]), TypeError, "incompatible"),
+])
+def test_attention_variants_are_defined_well(words, kind, message):
+    with pytest.raises(kind, match=message):
+        kiln.AttentionVariant(**words)
+
+
+def test_a_kernel_that_does_not_compile_tells_the_compilers_words():
+    broken = kiln.AttentionVariant("broken", mask="\n kv_idx < nothing")
+    q = np.ones((1, 3, 4, 64), np.float16)
+    with pytest.raises(kiln.CompileFailed, match="broken.mask:2:11: use of undeclared") as caught:
+        kiln.attention_prefill(q, q, q, variant=broken)
+    assert "error: use of undeclared identifier 'nothing'" in caught.value.log
+    notes = getattr(caught.value, "__notes__", [caught.value.log])  # Python 3.11
+    assert notes == [caught.value.log]
+
+
 def rotate(y, positions, cos, sin, interleaved):
     pairs = cos.shape[1]
     first, second = ((slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2)) if interleaved else
@@ -212,3 +285,13 @@ def test_torch_operators_take_the_same():
     torch.ops.kiln.router_gemm.out(a, w, out=torch.empty(5, 32), ids=got[0], weights=got[1])
     assert torch.equal(got[0], ids) and torch.equal(got[1], weights)
     assert torch.equal(torch.ops.kiln.router_gemm(a, w), out)
+
+    kiln.AttentionVariant("alibi", **ALIBI)
+    q, slopes = torch.randn(1, 3, 4, 64).half(), torch.ones(4, requires_grad=True)
+    expected = kiln.attention_prefill(q, q, q, variant="alibi", variant_tensors=[slopes])
+    words = dict(variant="alibi", variant_tensors=[slopes.detach()])
+    assert torch.equal(torch.ops.kiln.attention_prefill(q, q, q, **words), expected)
+    model = lambda q: torch.ops.kiln.attention_prefill(q, q, q, **words)
+    assert torch.equal(torch.compile(model, fullgraph=True, backend="aot_eager")(q), expected)
+    with pytest.raises(kiln.InvalidArgument, match="'logits_dump', which writes tensors"):
+        torch.ops.kiln.attention_prefill(q, q, q, variant="logits_dump")

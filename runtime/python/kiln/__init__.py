@@ -7,13 +7,13 @@ import atexit as _atexit
 import sys as _sys
 
 from . import _kiln
-from ._kiln import (attention_decode, attention_prefill, kda_decode, kda_prefill, qk_rmsnorm,
-                    router_gemm)
+from ._kiln import (AttentionVariant, attention_decode, attention_prefill, kda_decode, kda_prefill,
+                    qk_rmsnorm, router_gemm)
 from .errors import (CacheFailed, CacheMiss, Cancelled, CompileFailed, DriverFailed, Error,
                      InvalidArgument, OutOfMemory, Unavailable)
 
 __all__ = [
-    "CacheFailed", "CacheMiss", "Cancelled", "CompileFailed", "DriverFailed", "Error",
+    "AttentionVariant", "CacheFailed", "CacheMiss", "Cancelled", "CompileFailed", "DriverFailed", "Error",
     "InvalidArgument", "OutOfMemory", "Unavailable", "attention_decode", "attention_prefill",
     "configure", "kda_decode", "kda_prefill", "load", "locked", "prewarm", "qk_rmsnorm",
     "register_torch_ops", "router_gemm", "router_gemm_workspace_floats", "stats"

@@ -2,7 +2,7 @@
 # Made by tools/python_stub.py: a test tells when it is behind.
 import os
 from types import TracebackType
-from typing import Any, Iterable, Literal, Optional, Protocol, Tuple, Union
+from typing import Any, Iterable, Literal, Optional, Protocol, Sequence, Tuple, Union
 
 from .errors import CacheFailed as CacheFailed
 from .errors import CacheMiss as CacheMiss
@@ -17,6 +17,15 @@ from .errors import Unavailable as Unavailable
 class Tensor(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __dlpack_device__(self) -> Tuple[Any, int]: ...
+
+class AttentionVariant:
+    def __init__(self, name: str, *, logits: str = "", mask: str = "", sink: str = "",
+                 softmax: bool = True, tensors: dict[str, str] = ..., scalars: dict[str, str] = ...,
+                 doc: str = "") -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def word(self) -> str: ...
 
 class locked:
     def __init__(self) -> None: ...
@@ -142,6 +151,9 @@ def attention_prefill(
     sinks: Optional[Tensor] = None,
     mask: Optional[Tensor] = None,
     mask_offsets: Optional[Tensor] = None,
+    variant: Union[None, str, AttentionVariant] = None,
+    variant_tensors: Sequence[Tensor] = (),
+    variant_scalars: Sequence[float] = (),
     stream: Any = None,
     arch: Optional[str] = None,
 ) -> Any: ...

@@ -4,16 +4,22 @@
 For each op two overloads, both made from the table of its arguments:
   torch.ops.kiln.OP(...)      allocates its outputs and returns them
   torch.ops.kiln.OP.out(...)  writes the outputs that it is given and returns nothing
-What an op updates in place (the state of KDA) it updates in both. Neither has a gradient.
+What an op updates in place (the state of KDA) it updates in both. Neither has a gradient. An
+attention variant comes by its name.
 """
 import torch
 
 from . import _kiln
-from .errors import Unavailable
+from .errors import InvalidArgument, Unavailable
 
 _library = None
 _INPUTS = ("input", "weight", "update")
 _OUTPUTS = ("output", "extra_output")
+_OF_VARIANTS = {
+    "variant": "str? variant=None",
+    "variant_tensors": "Tensor[]? variant_tensors=None",
+    "variant_scalars": "float[]? variant_scalars=None",
+}
 
 
 def can_register() -> bool:
@@ -40,7 +46,9 @@ def schema_of(name: str, rows: list, overload: str) -> str:
             continue
         if role not in ("input", "weight", "update"):
             keyword_only = _begin_keywords(words, keyword_only)
-        if row["type"] == "tensor":
+        if role in _OF_VARIANTS:
+            words.append(_OF_VARIANTS[role])
+        elif row["type"] == "tensor":
             is_optional = row["optional"] and role != "output"
             written = f"({next(aliases)}!)" if role not in ("input", "weight") else ""
             default = "=None" if is_optional and (keyword_only or "default" in row) else ""
@@ -82,6 +90,19 @@ def _fake_of(rows: list):
     return fake
 
 
+def _reading_variants(name: str, function):
+    """A schema cannot say which tensors of a variant are written, and torch must know."""
+
+    def read(*args, **keywords):
+        variant = keywords.get("variant")
+        if variant is not None and _kiln.variant_writes(variant):
+            raise InvalidArgument(f"{name}: argument 'variant' is {variant!r}, which writes tensors: "
+                                  f"call kiln.{name}, outside of what torch compiles")
+        return function(*args, **keywords)
+
+    return read
+
+
 def _writing(function):
 
     def out(*args, **keywords):
@@ -102,6 +123,8 @@ def register() -> None:
     for name, op in _kiln.describe_ops().items():
         rows = op["arguments"]
         function = getattr(_kiln, name)
+        if any(row["role"] == "variant" for row in rows):
+            function = _reading_variants(name, function)
         library.define(schema_of(name, rows, ""))
         library.define(schema_of(name, rows, ".out"))
         library.impl(name, function, "CompositeExplicitAutograd")
