@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/cache/support.h"
+#include "tests/support/fork_beside_threads.h"
 
 namespace kiln::test {
 
@@ -320,6 +321,7 @@ TEST(FlightCache, ProducersThatWaitForEachOtherGetAnError) {
 }
 
 TEST(FlightCache, ChildForkedDuringAProductionDoesItItself) {
+  KILN_FORKS_BESIDE_THREADS();
   Cache cache = make_cache();
   ASSERT_TRUE(cache.get(7, produces("seven")));
   HeldProduction held(cache, 1);

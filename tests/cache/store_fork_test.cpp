@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "tests/cache/support.h"
+#include "tests/support/fork_beside_threads.h"
 
 namespace kiln::test {
 namespace {
@@ -28,6 +29,7 @@ TEST(StoreFork, ChildAndParentBothGoOnUsingIt) {
 }
 
 TEST(StoreFork, WhileAnotherThreadIsInTheMiddleOfIt) {
+  KILN_FORKS_BESIDE_THREADS();
   const TempFolder folder;
   auto store = open_store(folder.path());
   std::atomic<bool> stop = false;

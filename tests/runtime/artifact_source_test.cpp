@@ -18,6 +18,7 @@
 #include "cache/schema.h"
 #include "tests/cache/support.h"
 #include "tests/runtime/fake_compiler.h"
+#include "tests/support/fork_beside_threads.h"
 
 namespace kiln::test {
 namespace {
@@ -309,6 +310,7 @@ TEST_F(Trouble, FullOrReadOnlyDisk) {
 }
 
 TEST_F(Trouble, ForkWithTheStoreOpenAndACompileUnderWay) {
+  KILN_FORKS_BESIDE_THREADS();
   Source source(options_in(cache()), quick());
   ASSERT_TRUE(source.gets(1));
   std::thread busy([&] {

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/fork_beside_threads.h"
+
 namespace kiln {
 namespace {
 
@@ -43,6 +45,7 @@ TEST_F(LogTest, OnceIsOncePerMessage) {
 
 // A child that finds the lock taken by a thread that it does not have would wait for ever.
 TEST_F(LogTest, ChildForkedWhileOthersLogCanLog) {
+  KILN_FORKS_BESIDE_THREADS();
   std::atomic<bool> stop = false;
   set_log_sink([](LogLevel, std::string_view) {});
   std::thread busy([&] {
