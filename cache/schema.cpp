@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "cache/layer_file.h"
@@ -257,6 +258,12 @@ Result<Database> create_private_store_file(const std::filesystem::path& file) {
                    "PRAGMA main.locking_mode = EXCLUSIVE; PRAGMA foreign_keys = ON"));
   KILN_TRY(write_tables(database));
   return database;
+}
+
+Digest digest_from(ByteView blob) {
+  Digest digest;
+  std::memcpy(digest.bytes.data(), blob.data(), std::min(blob.size(), Digest::kSize));
+  return digest;
 }
 
 }  // namespace kiln

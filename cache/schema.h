@@ -7,6 +7,7 @@
 
 #include "cache/folder.h"
 #include "cache/sqlite.h"
+#include "jit/base/digest.h"
 #include "jit/base/result.h"
 
 namespace kiln {
@@ -33,5 +34,8 @@ Result<Database> open_store_file(const std::filesystem::path& file, OpenMode mod
 // A new store that need not survive a kill, for one user: what is to be copied elsewhere when it is
 // filled. Errors: cache_failed.
 Result<Database> create_private_store_file(const std::filesystem::path& file);
+
+// What a column of a key holds; zeros follow where it is too short, which no key's is.
+Digest digest_from(ByteView blob);
 
 }  // namespace kiln

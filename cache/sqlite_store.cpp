@@ -53,12 +53,6 @@ StoreLookup rejected(std::string reason) {
   return lookup;
 }
 
-Digest digest_from(ByteView blob) {
-  Digest digest;
-  std::memcpy(digest.bytes.data(), blob.data(), std::min(blob.size(), Digest::kSize));
-  return digest;
-}
-
 // Whether `record` is `expected` and then only fields that are no part of a request.
 bool has_request(std::string_view record, std::string_view expected) {
   if (!record.starts_with(expected)) return false;

@@ -2,6 +2,7 @@
 // Listings and totals. None reads a payload.
 #include <algorithm>
 
+#include "cache/schema.h"
 #include "cache/sqlite_store.h"
 
 namespace kiln {
@@ -61,12 +62,6 @@ const std::string kLabelsBefore = kRow + "WHERE e.label < ?1 ORDER BY e.label DE
 constexpr const char* kTotals = R"sql(
 SELECT entries, payload_bytes, size_bytes, hits, puts, rejected, evicted FROM totals
 )sql";
-
-Digest digest_from(ByteView blob) {
-  Digest digest;
-  std::copy_n(blob.begin(), std::min(blob.size(), Digest::kSize), digest.bytes.begin());
-  return digest;
-}
 
 struct KeyRange {
   Digest first;

@@ -45,7 +45,7 @@ std::vector<fs::path> plugin_folders() {
   return folders;
 }
 
-LibraryQuery make_query(const CompilerSettings& settings) {
+LibraryQuery plugin_query(const CompilerSettings& settings) {
   LibraryQuery query;
   query.what = "Kiln's LLVM plugin";
   query.sonames = {"libkiln_llvm.so"};
@@ -167,7 +167,7 @@ struct LlvmCompiler::Output {
   }
 };
 
-LlvmCompiler::LlvmCompiler(const CompilerSettings& settings) : query_(make_query(settings)) {}
+LlvmCompiler::LlvmCompiler(const CompilerSettings& settings) : query_(plugin_query(settings)) {}
 
 LlvmCompiler::~LlvmCompiler() = default;
 

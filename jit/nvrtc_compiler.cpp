@@ -29,7 +29,7 @@ constexpr std::array<int, 2> kFirstVersionWithCache = {12, 9};
 // Tried, newest first, where a version does not list its archs.
 constexpr std::array kArchsToTry = {121, 120, 110, 103, 101, 100, 90, 89, 87, 86, 80, 75};
 
-LibraryQuery make_query(const CompilerSettings& settings) {
+LibraryQuery nvrtc_query(const CompilerSettings& settings) {
   LibraryQuery query;
   query.what = "NVRTC";
   query.sonames = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2"};
@@ -109,7 +109,7 @@ struct LoadedNvrtc {
 };
 
 NvrtcCompiler::NvrtcCompiler(const CompilerSettings& settings)
-    : query_(make_query(settings)), environment_(settings.nvrtc_environment) {}
+    : query_(nvrtc_query(settings)), environment_(settings.nvrtc_environment) {}
 
 NvrtcCompiler::~NvrtcCompiler() = default;
 

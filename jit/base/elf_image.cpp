@@ -11,7 +11,7 @@
 namespace kiln {
 namespace {
 
-tl::unexpected<Error> bad(std::string why) {
+tl::unexpected<Error> bad_image(std::string why) {
   return fail(ErrorCode::cache_failed, std::move(why));
 }
 
@@ -43,26 +43,26 @@ std::optional<std::string_view> name_at(ByteView strings, std::uint64_t offset) 
 Result<Elf64_Ehdr> read_header(ByteView file) {
   Elf64_Ehdr header;
   if (file.size() < sizeof header) {
-    return bad(fmt::format("{} bytes are too few for an ELF file", file.size()));
+    return bad_image(fmt::format("{} bytes are too few for an ELF file", file.size()));
   }
   std::memcpy(&header, file.data(), sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return bad("it is no ELF file");
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return bad_image("it is no ELF file");
   if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) {
-    return bad("it is no 64-bit little-endian ELF file");
+    return bad_image("it is no 64-bit little-endian ELF file");
   }
   if (header.e_shentsize != sizeof(Elf64_Shdr) ||
       (header.e_phnum > 0 && header.e_phentsize != sizeof(Elf64_Phdr))) {
-    return bad("its ELF tables have rows of another size");
+    return bad_image("its ELF tables have rows of another size");
   }
   return header;
 }
 
 Result<void> check_segments(ByteView file, const Elf64_Ehdr& header) {
   const auto segments = table_at<Elf64_Phdr>(file, header.e_phoff, header.e_phnum);
-  if (!segments) return bad("its ELF segment table lies outside the file");
+  if (!segments) return bad_image("its ELF segment table lies outside the file");
   for (const Elf64_Phdr& segment : *segments) {
     if (!part_of(file, segment.p_offset, segment.p_filesz)) {
-      return bad("an ELF segment lies outside the file");
+      return bad_image("an ELF segment lies outside the file");
     }
   }
   return {};
@@ -73,13 +73,13 @@ Result<void> add_symbols(ByteView file, const std::vector<Elf64_Shdr>& headers,
   const auto symbols =
       table_at<Elf64_Sym>(file, table.sh_offset, table.sh_size / sizeof(Elf64_Sym));
   if (!symbols || table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= headers.size()) {
-    return bad("its ELF symbol table is damaged");
+    return bad_image("its ELF symbol table is damaged");
   }
   const Elf64_Shdr& strings_header = headers[table.sh_link];
   const auto strings = part_of(file, strings_header.sh_offset, strings_header.sh_size);
   for (const Elf64_Sym& symbol : *symbols) {
     const auto name = strings ? name_at(*strings, symbol.st_name) : std::nullopt;
-    if (!name) return bad("an ELF symbol's name lies outside its table");
+    if (!name) return bad_image("an ELF symbol's name lies outside its table");
     if (symbol.st_shndx != SHN_UNDEF) image.defined_symbols.push_back(*name);
   }
   return {};
@@ -91,20 +91,20 @@ Result<ElfImage> ElfImage::parse(ByteView file) {
   KILN_TRY_ASSIGN(const Elf64_Ehdr header, read_header(file));
   KILN_TRY(check_segments(file, header));
   const auto headers = table_at<Elf64_Shdr>(file, header.e_shoff, header.e_shnum);
-  if (!headers) return bad("its ELF section table lies outside the file");
-  if (header.e_shstrndx >= headers->size()) return bad("its ELF sections have no names");
+  if (!headers) return bad_image("its ELF section table lies outside the file");
+  if (header.e_shstrndx >= headers->size()) return bad_image("its ELF sections have no names");
   const Elf64_Shdr& names_header = (*headers)[header.e_shstrndx];
   const auto names = part_of(file, names_header.sh_offset, names_header.sh_size);
-  if (!names) return bad("the names of its ELF sections lie outside the file");
+  if (!names) return bad_image("the names of its ELF sections lie outside the file");
 
   ElfImage image;
   image.machine = header.e_machine;
   for (const Elf64_Shdr& section : *headers) {
     const auto name = name_at(*names, section.sh_name);
-    if (!name) return bad("an ELF section's name lies outside its table");
+    if (!name) return bad_image("an ELF section's name lies outside its table");
     const bool in_file = section.sh_type != SHT_NOBITS && section.sh_type != SHT_NULL;
     const auto bytes = part_of(file, section.sh_offset, in_file ? section.sh_size : 0);
-    if (!bytes) return bad(fmt::format("ELF section '{}' lies outside the file", *name));
+    if (!bytes) return bad_image(fmt::format("ELF section '{}' lies outside the file", *name));
     image.sections.push_back({*name, section.sh_type, section.sh_size, *bytes});
     if (section.sh_type == SHT_SYMTAB || section.sh_type == SHT_DYNSYM) {
       KILN_TRY(add_symbols(file, *headers, section, image));
