@@ -1,35 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cache/checksum.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <bit>
-#include <cstring>
+#include <cstdint>
+
+#include "cache/xxh3.h"
 
 namespace kiln {
+namespace {
+
+using Xxh3 = void(const HashedPiece* pieces, std::size_t count, void* hash);
+
+Xxh3* fastest_xxh3() {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2")) return xxh3_128_avx2;
+#endif
+  return xxh3_128;
+}
+
+}  // namespace
 
 Checksum checksum_of(const Key& key, std::string_view label, std::string_view record,
                      std::string_view info, ByteView payload) {
   static_assert(std::endian::native == std::endian::little, "lengths are hashed as they lie");
-  XXH3_state_t state;
-  XXH3_128bits_reset(&state);
-  const auto add = [&](ByteView bytes) {
-    const std::uint64_t size = bytes.size();
-    XXH3_128bits_update(&state, &size, sizeof size);
-    XXH3_128bits_update(&state, bytes.data(), bytes.size());
-  };
-  add(key.request.bytes);
-  add(key.toolchain.bytes);
-  add(as_bytes(label));
-  add(as_bytes(record));
-  add(as_bytes(info));
-  add(payload);
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+  static Xxh3* const xxh3 = fastest_xxh3();
+  const ByteView parts[] = {key.request.bytes, key.toolchain.bytes, as_bytes(label),
+                            as_bytes(record),  as_bytes(info),      payload};
+  constexpr std::size_t kParts = std::size(parts);
+  std::uint64_t sizes[kParts];
+  HashedPiece pieces[2 * kParts];
+  for (std::size_t i = 0; i < kParts; ++i) {
+    sizes[i] = parts[i].size();
+    pieces[2 * i] = {&sizes[i], sizeof sizes[i]};
+    pieces[2 * i + 1] = {parts[i].data(), parts[i].size()};
+  }
   Checksum checksum;
-  static_assert(sizeof canonical == sizeof checksum);
-  std::memcpy(checksum.data(), &canonical, sizeof checksum);
+  static_assert(sizeof(XXH128_canonical_t) == sizeof checksum);
+  xxh3(pieces, std::size(pieces), checksum.data());
   return checksum;
 }
 

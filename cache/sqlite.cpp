@@ -9,6 +9,12 @@
 namespace kiln {
 namespace {
 
+struct BlobTraits {
+  static constexpr sqlite3_blob* kNone = nullptr;
+  static void close(sqlite3_blob* blob) { sqlite3_blob_close(blob); }
+};
+using Blob = UniqueHandle<sqlite3_blob*, BlobTraits>;
+
 // SQLite reads a frozen database by one of two ways. "immutable" ignores without a word what is
 // still in the write-ahead log, and the other one wants there to be a log.
 std::string unlocked_uri(const std::filesystem::path& file, OpenMode mode) {
@@ -137,6 +143,22 @@ Result<void> Database::read_file(std::int64_t offset, std::span<std::byte> bytes
     return fail(ErrorCode::cache_failed, fmt::format("cache '{}': it cannot be read", file_));
   }
   return {};
+}
+
+Result<bool> Database::read_blob(const char* table, const char* column, std::int64_t id,
+                                 std::int64_t size, Bytes& bytes) {
+  sqlite3_blob* opened = nullptr;
+  const int code = sqlite3_blob_open(get(), "main", table, column, id, 0, &opened);
+  const Blob blob(opened);
+  // No such row, or what is there is no blob.
+  if ((code & 0xff) == SQLITE_ERROR) return false;
+  if (code != SQLITE_OK) return fail(error());
+  // Before memory is taken: a damaged row may claim any size.
+  const int there = sqlite3_blob_bytes(opened);
+  if (there != size) return false;
+  bytes.resize(static_cast<std::size_t>(there));
+  if (sqlite3_blob_read(opened, bytes.data(), there, 0) != SQLITE_OK) return fail(error());
+  return true;
 }
 
 Error Database::error() {

@@ -48,6 +48,12 @@ class Database {
   // drop its locks.
   Result<void> read_file(std::int64_t offset, std::span<std::byte> bytes);
 
+  // Reads column `column` of the row `id` of `table` straight into `bytes`; a statement would copy
+  // it on the way. False, with nothing read: there is no blob of `size` bytes. In the transaction
+  // of a Query that has a row, it reads what that sees.
+  Result<bool> read_blob(const char* table, const char* column, std::int64_t id, std::int64_t size,
+                         Bytes& bytes);
+
   // SQLite's last error as an Error: "cache '<file>': <reason>".
   Error error();
   // What kind the error last returned was.

@@ -17,28 +17,22 @@
 namespace kiln {
 namespace {
 
-// LEFT JOIN: an entry that lost its content is damaged, not absent.
-constexpr const char* kFind = R"sql(
-SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
-FROM entry e LEFT JOIN content c ON c.id = e.id
-WHERE e.request = ?1 AND e.toolchain = ?2
-)sql";
-constexpr const char* kFindId = R"sql(
-SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
-FROM entry e LEFT JOIN content c ON c.id = e.id
-WHERE e.id = ?1
-)sql";
-constexpr const char* kNextAfter = R"sql(
-SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, c.payload
-FROM entry e LEFT JOIN content c ON c.id = e.id
-WHERE e.id > ?1 ORDER BY e.id LIMIT 1
-)sql";
+// LEFT JOIN: an entry that lost its content is damaged, not absent. The payload is read separately,
+// without a copy on the way.
+#define KILN_ENTRY                                                                               \
+  "SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, e.payload_bytes " \
+  "FROM entry e LEFT JOIN content c ON c.id = e.id "
+constexpr const char* kFind = KILN_ENTRY "WHERE e.request = ?1 AND e.toolchain = ?2";
+constexpr const char* kFindId = KILN_ENTRY "WHERE e.id = ?1";
+constexpr const char* kNextAfter = KILN_ENTRY "WHERE e.id > ?1 ORDER BY e.id LIMIT 1";
+#undef KILN_ENTRY
 constexpr const char* kNewestOfRequest = R"sql(
 SELECT id FROM entry WHERE request = ?1 ORDER BY created_us DESC, id DESC
 )sql";
 
 // How many hits at most a killed process takes with it.
 constexpr std::int64_t kHitsPerWrite = 256;
+
 StoreLookup failed(const Error& error) {
   StoreLookup lookup;
   lookup.status = StoreLookup::Status::failed;
@@ -123,13 +117,14 @@ SqliteStore::SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenM
 StoreLookup SqliteStore::find(const Key& key, std::string_view record) {
   std::optional<UncheckedEntry> stored;
   std::string lost;
-  const Result<void> read_it = run([&]() -> Result<void> {
+  const auto read_row = [&]() -> Result<void> {
     Query query(*database_, kFind);
     query.bind(key.request.bytes).bind(key.toolchain.bytes);
     KILN_TRY_ASSIGN(stored, read(query));
     lost.swap(rescue_note_);
     return {};
-  });
+  };
+  const Result<void> read_it = run(read_row, Look::descriptor);
   // Checked without the lock: that takes as long as reading it did.
   if (!read_it) return failed(read_it.error());
   if (!stored) return lost.empty() ? StoreLookup{} : rejected(std::move(lost));
@@ -188,7 +183,10 @@ Result<std::optional<SqliteStore::UncheckedEntry>> SqliteStore::read(Query& quer
   stored.entry.record = query.text(4);
   stored.entry.info = query.text(5);
   stored.checksum = to_bytes(query.blob(6));
-  stored.entry.payload = to_bytes(query.blob(7));
+  KILN_TRY_ASSIGN(const bool is_there,
+                  database_->read_blob("content", "payload", stored.id, query.integer(7),
+                                       stored.entry.payload));
+  if (!is_there) stored.checksum.clear();
   return stored;
 }
 

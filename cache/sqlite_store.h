@@ -19,6 +19,7 @@
 #include "cache/fork.h"
 #include "cache/sqlite.h"
 #include "cache/store.h"
+#include "jit/base/handle.h"
 
 namespace kiln {
 
@@ -63,6 +64,10 @@ class SqliteStore final : public Store {
 
   // How long to wait for a lock: as the caller said, or hardly, for what can be done another time.
   enum class Patience { full, little };
+  // What is asked about the file before a use. `descriptor`: whether the one that was opened still
+  // has a name and its length, in a third of the time; one that was only moved away goes on
+  // serving what it has. `name`: also whether it is the one of this name.
+  enum class Look { descriptor, name };
 
   SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenMode mode);
   ForkHooks fork_hooks();
@@ -73,7 +78,7 @@ class SqliteStore final : public Store {
   Result<std::unique_lock<std::mutex>> enter();
   // Enters and runs `body`. Where the file turns out to be damaged it is rescued, and `body` runs
   // once more.
-  Result<void> run(const Body& body);
+  Result<void> run(const Body& body, Look look = Look::name);
   // run() for what has an answer: `ask` returns a Result of it.
   template <class Ask>
   std::invoke_result_t<Ask> ask(const Ask& ask) {
@@ -86,12 +91,12 @@ class SqliteStore final : public Store {
   }
   Result<void> check_process() const;
   // With the lock:
-  Result<void> ensure_open();
+  Result<void> ensure_open(Look look = Look::name);
   Result<void> run_on_rescued(Result<void> failed, const Body& body);
   Result<void> rescue();
   Result<void> open_database();
   void close_database();
-  bool is_the_opened_file();
+  bool is_the_opened_file(Look look);
   // Runs `body` in a write transaction that takes the pending writes along.
   Result<void> write(Patience patience, const Body& body);
 
@@ -104,8 +109,8 @@ class SqliteStore final : public Store {
   StoreLookup serve(UncheckedEntry stored);                      // takes the lock
   StoreLookup reject(std::int64_t id, std::string_view reason);  // takes the lock
 
-  // The time, but later than that of any use so far: a clock that was set back must not make what
-  // is used now the first to be evicted.
+  // The time, but later than that of any use that this process knows of. In a write transaction
+  // that is any.
   std::int64_t next_use_us();
   // In a write transaction:
   Result<void> write_pending();
@@ -133,6 +138,7 @@ class SqliteStore final : public Store {
     off_t size_bytes = 0;
   };
   FileMark opened_;  // the file behind database_
+  Fd opened_path_;   // the same; O_PATH: closing it drops none of SQLite's locks
   int rescues_left_ = 3;
   std::string rescue_note_;  // what the last rescue lost, until a look-up has said so
   Pending pending_;

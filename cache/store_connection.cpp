@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The connection of a store: when it is opened, closed and opened anew, and what is done about a
 // file that is damaged or no longer there.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ SqliteStore::~SqliteStore() {
   // Closed here, since from the end of this function on nothing closes it before a fork.
   const std::lock_guard lock(mutex_);
   if (!database_) return;
-  if (!is_the_opened_file()) {
+  if (!is_the_opened_file(Look::name)) {
     close_database();
     return;
   }
@@ -74,9 +75,9 @@ Result<void> SqliteStore::check_process() const {
                           file_.string()));
 }
 
-Result<void> SqliteStore::ensure_open() {
+Result<void> SqliteStore::ensure_open(Look look) {
   fault_at_open_ = Database::Fault::none;
-  if (database_ && !is_the_opened_file()) {
+  if (database_ && !is_the_opened_file(look)) {
     close_database();
     pending_ = {};  // its ids are those of another file
     // Whoever put another one there is asked what any file is asked.
@@ -91,8 +92,9 @@ Result<void> SqliteStore::open_database() {
   KILN_TRY_ASSIGN(database_,
                   open_store_file(file_, mode_, kind_, options_.busy_timeout_ms, fault_at_open_));
   opened_ = {};
+  opened_path_ = Fd(::open(file_.c_str(), O_PATH | O_CLOEXEC));
   struct stat status;
-  if (stat(file_.c_str(), &status) == 0) {
+  if (fstat(opened_path_.get(), &status) == 0) {
     opened_ = {status.st_dev, status.st_ino, status.st_size};
   }
   return {};
@@ -101,24 +103,29 @@ Result<void> SqliteStore::open_database() {
 void SqliteStore::close_database() {
   if (database_) database_->set_checkpoint_on_close(CheckpointOnClose::no);
   database_.reset();
+  opened_path_.reset();
 }
 
 // A memory map of a file that somebody made shorter ends the process when it is read, and SQLite
 // looks at the size no more than at the name. (A rewrite by SQLite may make it shorter, too: then
 // it is opened once more than it must be.)
-bool SqliteStore::is_the_opened_file() {
+bool SqliteStore::is_the_opened_file(Look look) {
   struct stat status;
-  if (stat(file_.c_str(), &status) != 0) return false;
+  if (look == Look::descriptor) {
+    if (fstat(opened_path_.get(), &status) != 0 || status.st_nlink == 0) return false;
+  } else if (stat(file_.c_str(), &status) != 0) {
+    return false;
+  }
   if (status.st_dev != opened_.device || status.st_ino != opened_.inode) return false;
   if (status.st_size < opened_.size_bytes) return false;
   opened_.size_bytes = status.st_size;
   return true;
 }
 
-Result<void> SqliteStore::run(const Body& body) {
+Result<void> SqliteStore::run(const Body& body, Look look) {
   KILN_TRY(check_process());
   const std::lock_guard lock(mutex_);
-  Result<void> result = ensure_open();
+  Result<void> result = ensure_open(look);
   bool damaged = fault_at_open_ == Database::Fault::damaged;
   if (result) {
     database_->forget_fault();

@@ -73,18 +73,23 @@ Result<void> SqliteStore::write(Patience patience, const Body& body) {
 }
 
 std::int64_t SqliteStore::next_use_us() {
-  // A hit asks once per process: that costs as much as a tenth of the hit.
-  if (latest_use_us_ == 0 || database_->in_transaction()) {
-    const Result<std::int64_t> stored = database_->integer(kLatestUse);
-    if (stored) latest_use_us_ = std::max(latest_use_us_, *stored);
-  }
   return latest_use_us_ = std::max(now_us(), latest_use_us_ + 1);
 }
 
 Result<void> SqliteStore::write_pending() {
-  for (const auto& [id, used_us] : pending_.last_used_us) {
-    KILN_TRY(Query(*database_, kMarkUsed).bind(id).bind(used_us).run());
+  KILN_TRY_ASSIGN(const std::int64_t stored, database_->integer(kLatestUse));
+  // Later uses than now: the clock was set back. What is used now must not be the first to be
+  // evicted, so these uses, in their order, follow those.
+  std::int64_t later_us = 0;
+  if (stored > now_us()) {
+    for (const auto& [id, used_us] : pending_.last_used_us) {
+      later_us = std::max(later_us, stored + 1 - used_us);
+    }
   }
+  for (const auto& [id, used_us] : pending_.last_used_us) {
+    KILN_TRY(Query(*database_, kMarkUsed).bind(id).bind(used_us + later_us).run());
+  }
+  latest_use_us_ = std::max(latest_use_us_ + later_us, stored);
   if (pending_.hits > 0) KILN_TRY(Query(*database_, kAddHits).bind(pending_.hits).run());
   return write_tallies();
 }

@@ -38,7 +38,10 @@ int work(const std::filesystem::path& folder, std::uint64_t cap, int first, cons
   auto store = open_store(folder, cap);
   for (int i = 0; i < kPerRound; ++i) {
     const int number = first + i;
-    if (!store->put(key_of(number), entry_of(number, payload_of(number)))) return 1;
+    if (const auto put = store->put(key_of(number), entry_of(number, payload_of(number))); !put) {
+      fmt::print(stderr, "put: {}\n", put.error().message);
+      return 1;
+    }
     done.signal();
     const int earlier = first + static_cast<int>(random() % (static_cast<unsigned>(i) + 1));
     const StoreLookup found = store->find(key_of(earlier), entry_of(earlier).record);
