@@ -11,10 +11,11 @@
 namespace kiln {
 namespace {
 
-// From about this many states on, one block for each fills a large chip (132 multiprocessors of
-// four blocks) and bandwidth, not latency, is what counts. States, not sequences: with 96 heads
-// that is a batch of 6, with 8 heads one of 64.
-constexpr std::int64_t kStatesLarge = 512;
+// From this many states on, large_batch is taken. On an H200 small_batch was the faster one
+// wherever both were measured, which is up to 2,048 states
+// (docs/results/2026-11-26-h200-gpu_check.txt); at 8,192, where small_batch was not measured,
+// large_batch reached 90 % of a copy. States, not sequences: with 32 heads that is a batch of 128.
+constexpr std::int64_t kStatesLarge = 4096;
 
 const KdaDecodeParams& params_of(const void* params) {
   return *static_cast<const KdaDecodeParams*>(params);

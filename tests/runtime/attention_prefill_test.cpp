@@ -179,7 +179,8 @@ TEST_F(AttentionPrefillTest, LengthsAtTheEdges) {
 
 TEST_F(AttentionPrefillTest, PairsOfLengthsThatPeersTest) {
   for (const auto& [queries, keys] :
-       {std::pair{239, 1}, std::pair{113, 203}, std::pair{127, 128}, std::pair{1, 239}}) {
+       {std::pair{239, 1}, std::pair{799, 3}, std::pair{113, 203}, std::pair{1023, 1024},
+        std::pair{127, 128}, std::pair{1, 239}}) {
     SCOPED_TRACE(fmt::format("{} queries, {} keys", queries, keys));
     Problem problem({queries}, {keys});
     run_and_compare(problem);

@@ -219,7 +219,7 @@ TEST(KdaChoice, StatesTokensAndAlignmentDecide) {
     return selection.implementation->name;
   };
   EXPECT_EQ(served_by({{}, Tokens::one, {1, 1}, 2}), "kda_decode/small_batch");
-  EXPECT_EQ(served_by({{}, Tokens::one, Lengths(256, 1), 256}), "kda_decode/large_batch");
+  EXPECT_EQ(served_by({{}, Tokens::one, Lengths(2048, 1), 2048}), "kda_decode/large_batch");
   EXPECT_EQ(served_by({{}, Tokens::dense, {2, 2}, 2}), "kda_decode/several_tokens");
   KdaProblem odd({}, Tokens::one, {1, 1}, 2);
   odd.q = StridedTensor(bf16, {2, 1, 64}, {65, 64, 1});

@@ -85,10 +85,10 @@ TEST(KdaDecodePlan, StatesDecideBetweenSmallAndLarge) {
     const Shape shape = shape_with({{"H", "8"}, {"HV", heads}});
     return static_cast<bool>(named("large_batch").is_best(shape, &params));
   };
-  EXPECT_FALSE(best(63, "8"));
-  EXPECT_TRUE(best(64, "8"));
-  EXPECT_FALSE(best(7, "72"));
-  EXPECT_TRUE(best(8, "72"));
+  EXPECT_FALSE(best(511, "8"));
+  EXPECT_TRUE(best(512, "8"));
+  EXPECT_FALSE(best(56, "72"));
+  EXPECT_TRUE(best(57, "72"));
 }
 
 TEST(KdaDecodePlan, TheCpuGetsOneItemPerStateOrSlicesOfFewStates) {

@@ -89,7 +89,7 @@ TEST_F(HotPathTest, EveryImplementationOfKdaDecodeIsReachedWithoutAllocations) {
     KdaDecodeArgs args;
     const char* implementation;
   } cases[] = {{sample_kda_decode(tensors_, 4), "kda_decode/small_batch"},
-               {sample_kda_decode(tensors_, 64), "kda_decode/large_batch"},
+               {sample_kda_decode(tensors_, 512), "kda_decode/large_batch"},
                {misaligned, "kda_decode/several_tokens"},
                {several, "kda_decode/several_tokens"}};
   for (const auto& [args, implementation] : cases) {
