@@ -217,8 +217,8 @@ TEST(EventTest, SelectedSaysWhyEachBetterOneDoesNotServe) {
   EXPECT_EQ(selected.implementation->name, "kda_decode/small_batch");
   ASSERT_EQ(selected.passed_over.size(), 1U);
   EXPECT_EQ(selected.passed_over[0].first, "kda_decode/large_batch");
-  EXPECT_EQ(selected.passed_over[0].second, "32 states; worth it from 512 on");
-  ASSERT_TRUE(kda_decode(*stub, sample_kda_decode(tensors, 64), options));
+  EXPECT_EQ(selected.passed_over[0].second, "32 states; worth it from 4096 on");
+  ASSERT_TRUE(kda_decode(*stub, sample_kda_decode(tensors, 512), options));
   EXPECT_EQ(selected.implementation->name, "kda_decode/large_batch");
 }
 
