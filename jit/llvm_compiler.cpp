@@ -30,7 +30,7 @@ constexpr const char* kArchs[] = {"x86-64-v2",   "x86-64-v3", "x86-64-v4", "simt
 constexpr const char* kSimtProcessor = "x86-64-v3";
 
 // The folders that hold the plugin in a build tree and in an installation: that of the library
-// this code is in, and lib beside the bin of the program.
+// this code is in, that of the program (which may hold this code), and lib beside the latter.
 std::vector<fs::path> plugin_folders() {
   std::vector<fs::path> folders;
   std::error_code error;
@@ -41,7 +41,9 @@ std::vector<fs::path> plugin_folders() {
     if (!error) folders.push_back(library.parent_path());
   }
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (!error) folders.push_back(program.parent_path().parent_path() / "lib");
+  if (error) return folders;
+  folders.push_back(program.parent_path());
+  folders.push_back(program.parent_path().parent_path() / "lib");
   return folders;
 }
 

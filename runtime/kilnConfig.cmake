@@ -1,6 +1,6 @@
 # find_package(kiln) gives kiln::kiln: the shared library, or with COMPONENTS static (or where there
-# is no shared one) the static libraries; kiln::jitctl, the command line; and
-# kiln_add_no_compile_test().
+# is no shared one) the static libraries; kiln::jitctl, the command line; kiln_add_no_compile_test();
+# and kiln_copy_opened_files(), for programs that hold Kiln statically.
 cmake_policy(PUSH)
 cmake_policy(VERSION 3.16...3.25)
 include(CMakeFindDependencyMacro)
@@ -32,6 +32,18 @@ if(NOT TARGET kiln::jitctl AND EXISTS ${kiln_prefix}/bin/jitctl)
   add_executable(kiln::jitctl IMPORTED)
   set_target_properties(kiln::jitctl PROPERTIES IMPORTED_LOCATION ${kiln_prefix}/bin/jitctl)
 endif()
+# kiln_copy_opened_files(<program>): puts beside it what Kiln opens at run time, as the build links
+# it. libkiln.so finds these beside itself; where Kiln is part of the program, it looks for
+# libkiln_llvm.so in the program's folder and in ../lib, for kiln-worker there and in ../bin.
+function(kiln_copy_opened_files program)
+  get_filename_component(prefix ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../../.. ABSOLUTE)
+  foreach(file ${prefix}/lib/libkiln_llvm.so ${prefix}/bin/kiln-worker)
+    if(EXISTS ${file})
+      add_custom_command(TARGET ${program} POST_BUILD VERBATIM
+        COMMAND ${CMAKE_COMMAND} -E copy_if_different ${file} $<TARGET_FILE_DIR:${program}>)
+    endif()
+  endforeach()
+endfunction()
 include(${CMAKE_CURRENT_LIST_DIR}/kilnTesting.cmake)
 foreach(component IN LISTS kiln_FIND_COMPONENTS)
   if(component MATCHES "^(static|shared)$" AND TARGET kiln::${component})

@@ -327,8 +327,8 @@ PackedShape shape_of(const Op& op, const AttentionDecodeArgs& args, const Sizes&
   shape.set("D_qk", sizes.d_qk);
   shape.set("D_vo", sizes.d_vo);
   shape.set("v_in_k", !args.v_cache.has_value());
-  shape.set_word("io", name_of(types.io));
-  shape.set_word("kv", name_of(types.kv));
+  shape.set_word("io", tag_of(types.io));
+  shape.set_word("kv", tag_of(types.kv));
   shape.set("softcap", args.softcap > 0);
   return shape;
 }

@@ -272,7 +272,7 @@ PackedShape shape_of(const Op& op, const AttentionPrefillArgs& args, const Sizes
   shape.set("D_qk", sizes.d_qk);
   shape.set("D_vo", sizes.d_vo);
   shape.set("causal", args.causal);
-  shape.set_word("io", name_of(sizes.io));
+  shape.set_word("io", tag_of(sizes.io));
   shape.set("paged", sizes.kv_layout == Layout::paged);
   set_variant(shape, args.variant);
   return shape;

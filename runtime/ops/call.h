@@ -5,9 +5,16 @@
 #include <dlpack/dlpack.h>
 
 #include "kiln/runtime.h"
+#include "runtime/ops/tensor_check.h"
 #include "runtime/packed_shape.h"
 
 namespace kiln {
+
+// name_of(type) as the word of a shape, worked out by the compiler.
+constexpr ShapeTag tag_of(ElementType type) {
+  constexpr ShapeTag kTags[] = {"bf16", "f16", "f32", "i32", "i64", "e4m3", "e5m2", "u8"};
+  return kTags[static_cast<int>(type)];
+}
 
 // Selects the implementation for `shape` and these `params` (shape.op().params_bytes long) on
 // `device`, gets its kernel and launches it; allocates nothing and takes no lock where the kernel

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "runtime/ops/call.h"
+
 namespace kiln {
 namespace {
 
@@ -161,9 +163,9 @@ PackedShape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kin
   shape.set("V", sizes.v);
   shape.set_word("gate", kGates[static_cast<int>(kind.gate)]);
   shape.set_word("beta", kBetas[static_cast<int>(kind.beta)]);
-  shape.set_word("io", name_of(sizes.io));
-  shape.set_word("gate_io", name_of(sizes.gate_io));
-  shape.set_word("state", name_of(sizes.state));
+  shape.set_word("io", tag_of(sizes.io));
+  shape.set_word("gate_io", tag_of(sizes.gate_io));
+  shape.set_word("state", tag_of(sizes.state));
   shape.set_word("layout", kind.layout == KdaLayout::VK ? ShapeTag("VK") : ShapeTag("KV"));
   shape.set("qk_l2norm", kind.qk_l2norm);
   return shape;

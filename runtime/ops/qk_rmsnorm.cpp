@@ -192,13 +192,13 @@ PackedShape shape_of(const Op& op, const QkRmsnormArgs& args, const Sizes& q, co
   PackedShape shape(op);
   shape.set("Nq", q.elements);
   shape.set("Nk", k.elements);
-  shape.set_word("io", name_of(io_type_of(args)));
-  shape.set_word("weights", name_of(weight_type_of(args)));
+  shape.set_word("io", tag_of(io_type_of(args)));
+  shape.set_word("weights", tag_of(weight_type_of(args)));
   shape.set("weight_bias", args.weight_bias);
   shape.set_word("rope", !args.rope               ? ShapeTag("none")
                          : args.rope->interleaved ? ShapeTag("interleaved")
                                                   : ShapeTag("neox"));
-  shape.set_word("rope_table", name_of(extras.table));
+  shape.set_word("rope_table", tag_of(extras.table));
   shape.set("rotary", extras.rotary);
   shape.set("q_group", extras.q_group);
   return shape;

@@ -172,9 +172,9 @@ PackedShape shape_of(const Op& op, const RouterGemmArgs& args, const Sizes& size
   PackedShape shape(op);
   shape.set("N", sizes.experts);
   shape.set("K", sizes.hidden);
-  shape.set_word("io", name_of(types.io));
-  shape.set_word("out", name_of(types.out));
-  shape.set_word("bias", types.bias ? ShapeTag(name_of(*types.bias)) : ShapeTag("none"));
+  shape.set_word("io", tag_of(types.io));
+  shape.set_word("out", tag_of(types.out));
+  shape.set_word("bias", types.bias ? tag_of(*types.bias) : ShapeTag("none"));
   shape.set_word("gate", gate_tag(args));
   shape.set_word("correction",
                  types.correction ? ShapeTag(name_of(*types.correction)) : ShapeTag("none"));

@@ -57,7 +57,8 @@ struct Extent {
 // How far elements of the innermost dimension may lie apart.
 enum class Inner { dense, any_stride };
 
-// The tensors of one call to `op`, checked one after the other. A passing check allocates nothing.
+// The tensors of one call to `op`, checked one after the other. A passing check allocates nothing,
+// and keeps the first tensor's name by reference.
 class TensorCheck {
  public:
   explicit TensorCheck(std::string_view op) : op_(op) {}
@@ -145,7 +146,7 @@ class TensorCheck {
 
   std::string_view op_;
   DLDevice device_{};
-  std::string first_;  // the tensor that set device_; empty before the first check
+  std::string_view first_;  // the tensor that set device_; empty before the first check
 };
 
 }  // namespace kiln

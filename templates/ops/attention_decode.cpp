@@ -222,15 +222,13 @@ Answer is_best_latent(const CallShape& shape, const void* params) {
   return Answer::no(fmt::format("{} rows share a key; from 4 on they fill enough of a tile", rows));
 }
 
-// The second of two steps, where there are partial results to put together.
-void append_merge(LaunchPlan& plan, const CallShape& shape, const AttentionDecodeParams& p,
-                  const LaunchDims& like) {
-  if (p.splits == 1) return;
-  LaunchStep merge;
+// The second of two steps, where there are partial results to put together; else null.
+LaunchStep* add_merge(LaunchPlan& plan, const CallShape& shape, const AttentionDecodeParams& p) {
+  if (p.splits == 1) return nullptr;
+  LaunchStep& merge = plan.add();
   merge.entry = 1;
-  merge.dims = like;
-  merge.dims.grid = {static_cast<std::uint32_t>(p.batch * p.q_tokens * shape.q_heads), 1, 1};
-  plan.push_back(merge);
+  merge.dims.grid.x = static_cast<std::uint32_t>(p.batch * p.q_tokens * shape.q_heads);
+  return &merge;
 }
 
 // Blocks for each split, where one takes `tile_rows` of the rows that share a key/value head.
@@ -241,13 +239,16 @@ std::uint32_t blocks_of(const CallShape& shape, const AttentionDecodeParams& p, 
 
 LaunchPlan gpu_plan_of(const CallShape& shape, const AttentionDecodeParams& p, int tile_rows,
                        std::uint32_t threads) {
-  LaunchStep split;
-  split.dims.grid = {blocks_of(shape, p, tile_rows), static_cast<std::uint32_t>(p.splits), 1};
-  split.dims.block = {threads, 1, 1};
+  LaunchPlan plan;
+  LaunchStep& split = plan.add();
+  split.dims.grid.x = blocks_of(shape, p, tile_rows);
+  split.dims.grid.y = static_cast<std::uint32_t>(p.splits);
+  split.dims.block.x = threads;
   split.dims.programmatic_dependent_launch = true;
-  LaunchPlan plan{split};
-  split.dims.block = {128, 1, 1};
-  append_merge(plan, shape, p, split.dims);
+  if (LaunchStep* const merge = add_merge(plan, shape, p)) {
+    merge->dims.block.x = 128;
+    merge->dims.programmatic_dependent_launch = true;
+  }
   return plan;
 }
 
@@ -275,11 +276,10 @@ LaunchPlan plan_cpu(const CallShape& shape, const void* params) {
   const AttentionDecodeParams& p = params_of(params);
   if (p.batch == 0) return {};
   const int rows = rows_of_kv_head(shape, p);
-  LaunchStep split;
-  split.dims.grid.x = blocks_of(shape, p, attention_decode_tile_rows(rows, kCpuRowsMax)) *
-                      static_cast<std::uint32_t>(p.splits);
-  LaunchPlan plan{split};
-  append_merge(plan, shape, p, split.dims);
+  LaunchPlan plan;
+  plan.add().dims.grid.x = blocks_of(shape, p, attention_decode_tile_rows(rows, kCpuRowsMax)) *
+                           static_cast<std::uint32_t>(p.splits);
+  add_merge(plan, shape, p);
   return plan;
 }
 

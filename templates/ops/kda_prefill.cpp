@@ -71,27 +71,28 @@ Answer can_build_chunked(const Shape& shape, const Arch& arch) {
 
 LaunchPlan plan_chunked_gpu(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
-  if (states == 0) return {};
-  LaunchStep step;
-  step.dims.grid = {static_cast<std::uint32_t>(states),
-                    static_cast<std::uint32_t>(shape.v / kKdaPrefillValues), 1};
-  step.dims.block = {kKdaThreads, 1, 1};
+  LaunchPlan plan;
+  if (states == 0) return plan;
+  LaunchStep& step = plan.add();
+  step.dims.grid.x = static_cast<std::uint32_t>(states);
+  step.dims.grid.y = static_cast<std::uint32_t>(shape.v / kKdaPrefillValues);
+  step.dims.block.x = kKdaThreads;
   step.dims.shared_bytes_dynamic = static_cast<std::uint32_t>(kda_prefill_shared(shape.k).total);
   step.dims.programmatic_dependent_launch = true;
-  return {step};
+  return plan;
 }
 
 LaunchPlan plan_gpu(const KdaShape& shape, const void* params) {
   const std::int64_t states = kda_states(shape, params_of(params));
-  if (states == 0) return {};
-  LaunchStep step;
-  step.dims.grid = {static_cast<std::uint32_t>(states),
-                    static_cast<std::uint32_t>(
-                        shape.v / kda_token_rows(shape.vk, shape.k, shape.v, shape.state_bytes)),
-                    1};
-  step.dims.block = {kKdaThreads, 1, 1};
+  LaunchPlan plan;
+  if (states == 0) return plan;
+  LaunchStep& step = plan.add();
+  step.dims.grid.x = static_cast<std::uint32_t>(states);
+  step.dims.grid.y = static_cast<std::uint32_t>(
+      shape.v / kda_token_rows(shape.vk, shape.k, shape.v, shape.state_bytes));
+  step.dims.block.x = kKdaThreads;
   step.dims.programmatic_dependent_launch = true;
-  return {step};
+  return plan;
 }
 
 LaunchPlan plan_cpu(const KdaShape& shape, const void* params) {

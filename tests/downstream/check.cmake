@@ -73,13 +73,17 @@ endfunction()
 expect_red(cold "cache miss: qk_rmsnorm/cpu Nq=64")
 expect_red(compiling "1 kernels were not in the cache and were compiled:\n  qk_rmsnorm/cpu Nq=64")
 
-# Static: the program is the library, and may be anywhere, so it is told.
-set(environment KILN_LLVM_LIBRARY=${prefix}/lib/libkiln_llvm.so
-  KILN_WORKER=${prefix}/bin/kiln-worker)
+# Static: the program is the library, and finds what its build put beside it.
 run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/static -G Ninja -DCMAKE_PREFIX_PATH=${prefix}
   -DKILN_FORM=static)
 run(${CMAKE_COMMAND} --build ${WORK}/static)
 check_programs(${WORK}/static static)
+# By the PATH, too: the program's name tells no folder then.
+run(${CMAKE_COMMAND} -E env ${environment} PATH=${WORK}/static:$ENV{PATH}
+  KILN_CACHE_DIR=${WORK}/cache_path KILN_ISOLATION=all own_kernel)
+if(NOT out MATCHES "compiles 1, disk hits 0")
+  message(FATAL_ERROR "static: own_kernel by the PATH said: ${out}")
+endif()
 
 # pkg-config, from C.
 run(${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${prefix}/lib/pkgconfig

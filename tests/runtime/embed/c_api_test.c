@@ -1,27 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A program in C that uses every function of the C interface, well and badly. Prints what failed;
  * exit 0: all held, 77: there is no compiler for the CPU here. argv[1]: a folder for the cache. */
-#include <stdio.h>
-#include <string.h>
+#include "tests/runtime/embed/c_api_test.h"
 
-#include "kiln/c_api.h"
-
-static int failures = 0;
-#define CHECK(condition)                                                                \
-  do {                                                                                  \
-    if (!(condition)) {                                                                 \
-      ++failures;                                                                       \
-      printf("line %d: %s; last error: %s\n", __LINE__, #condition, kiln_last_error()); \
-    }                                                                                   \
-  } while (0)
-#define SAYS(call, status, words) \
-  CHECK((call) == (status) && strstr(kiln_last_error(), (words)) != NULL)
-
+int failures = 0;
 static int64_t shapes[32][4];
-static int shape_count = 0;
+int shape_count = 0;
 
-static DLTensor tensor(void* data, DLDataTypeCode code, int bits, int ndim, int64_t a, int64_t b,
-                       int64_t c) {
+DLTensor tensor(void* data, DLDataTypeCode code, int bits, int ndim, int64_t a, int64_t b,
+                int64_t c) {
   int64_t* shape = shapes[shape_count++];
   DLTensor result;
   memset(&result, 0, sizeof result);
@@ -329,6 +316,7 @@ int main(int argc, char** argv) {
   }
   refuse_bad_input(runtime);
   refuse_bad_calls(runtime);
+  refuse_bad_variants();
   if (kiln_kernel_create(runtime, &probe, 0, &kernel) == KILN_UNAVAILABLE) {
     printf("%s\n", kiln_last_error());
     kiln_runtime_destroy(runtime);
@@ -338,6 +326,7 @@ int main(int argc, char** argv) {
   run_an_op(runtime);
   run_a_gate(runtime);
   run_kda_decode(runtime);
+  run_a_variant(runtime);
   run_a_template(runtime);
   kiln_runtime_destroy(runtime);
   kiln_kernel_destroy(kernel);
