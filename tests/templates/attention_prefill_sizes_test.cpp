@@ -13,6 +13,10 @@ struct HeadSizes {
   const char* d_qk;
   const char* d_vo;
 };
+// What CTest lists instead of the bytes.
+void PrintTo(const HeadSizes& one, std::ostream* out) {
+  *out << one.d_qk << " and " << one.d_vo;
+}
 
 class AttentionPrefillSizes : public CompilerTest, public testing::WithParamInterface<HeadSizes> {
  protected:

@@ -16,6 +16,10 @@ struct Target {
   const char* compiler;
   const char* arch;
 };
+// What CTest lists instead of the bytes.
+void PrintTo(const Target& one, std::ostream* out) {
+  *out << one.compiler << " " << one.arch;
+}
 constexpr Target kTargets[] = {{"nvrtc", "sm_80"},        {"nvrtc", "sm_90a"},
                                {"nvrtc", "sm_100a"},      {"nvrtc", "sm_120"},
                                {"nvrtc", "sm_130"},  // as PTX

@@ -23,6 +23,10 @@ struct Version {
   const char* unknown;
   const char* ptx_target;
 };
+// What CTest lists instead of the bytes.
+void PrintTo(const Version& one, std::ostream* out) {
+  *out << one.number;
+}
 constexpr Version kVersions[] = {{"11.8.89", "sm_80", "sm_90a", "sm_90"},
                                  {"12.1.105", "sm_90a", "sm_100a", "sm_90"},
                                  {"12.9.86", "sm_120a", "sm_130", "sm_121"}};

@@ -161,6 +161,10 @@ struct NoWorker {
   const char* name;
   const char* program;
 };
+// What CTest lists instead of the bytes.
+void PrintTo(const NoWorker& one, std::ostream* out) {
+  *out << one.program;
+}
 class MissingWorker : public testing::TestWithParam<NoWorker> {};
 
 TEST_P(MissingWorker, IsDoneWithout) {

@@ -23,6 +23,10 @@ struct MatrixCase {
   const char* arch;
   std::string kernel;  // in: A by rows, B by rows, C by rows; out: D by rows
 };
+// What CTest lists instead of the bytes.
+void PrintTo(const MatrixCase& one, std::ostream* out) {
+  *out << one.name;
+}
 
 std::uint32_t lanes_of(const std::string& arch) {
   return arch.find("warp64") != std::string::npos ? 64 : 32;
