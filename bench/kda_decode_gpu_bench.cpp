@@ -12,56 +12,27 @@
 #include <memory>
 #include <vector>
 
-#include "bench/cuda_timer.h"
-#include "bench/interleaved.h"
+#include "bench/gpu_bench.h"
 #include "kiln/kda_decode.h"
 #include "runtime/reference/trial_slots.h"
-#include "tests/support/process.h"
 
 namespace {
 
 using namespace kiln;
+using bench::GpuMachine;
+using bench::median;
+using bench::require;
 
-constexpr int kSkipped = 77;
 constexpr int kRounds = 7;
 constexpr std::int64_t kSize = 128;
-constexpr std::size_t kCopyBytes = std::size_t{1} << 30;
-
-template <class T>
-T require(Result<T> result) {
-  if (result) return std::move(*result);
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-void require(const Result<void>& result) {
-  if (result) return;
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 struct Machine {
   Runtime& runtime;
-  Driver& driver;
-  DLDevice device;
-  const bench::CudaTimer& timer;
-  double copy_gbps;  // bytes read and bytes written
-};
+  const GpuMachine& gpu;
+  double copy_gbps;
 
-double measure_copy_gbps(Driver& driver, int device, const bench::CudaTimer& timer) {
-  const auto from = require(driver.allocate(device, kCopyBytes));
-  const auto to = require(driver.allocate(device, kCopyBytes));
-  std::vector<double> rates;
-  for (int round = -1; round < 11; ++round) {
-    const double us = timer.time_us([&] { timer.copy(to->data(), from->data(), kCopyBytes); });
-    if (round >= 0) rates.push_back(2.0 * static_cast<double>(kCopyBytes) / us / 1e3);
-  }
-  return median(rates);
-}
+  DLDevice device() const { return {kDLCUDA, gpu.index}; }
+};
 
 struct Case {
   std::int64_t heads, value_heads, batch;
@@ -86,11 +57,11 @@ class Call {
   Call(const Machine& machine, const Case& one) : machine_(machine), bytes_(one.bytes()) {
     const std::int64_t n = one.batch, h = one.heads, hv = one.value_heads;
     const auto pools =
-        1 + 2 * machine.timer.l2_bytes() / std::max<std::int64_t>(one.pool_bytes(), 1);
+        1 + 2 * machine.gpu.timer.l2_bytes() / std::max<std::int64_t>(one.pool_bytes(), 1);
     Random random(1);
     const auto make = [&](ElementType type, std::vector<std::int64_t> shape) {
-      tensors_.push_back(
-          require(TrialTensor::create(machine.driver, machine.device, type, std::move(shape))));
+      tensors_.push_back(require(
+          TrialTensor::create(machine.gpu.driver, machine.device(), type, std::move(shape))));
       return tensors_.size() - 1;
     };
     const auto add = [&](ElementType type, std::vector<std::int64_t> shape, float low, float high) {
@@ -117,7 +88,7 @@ class Call {
     for (std::size_t i = 1; i < pools_.size(); ++i) {
       tensors_[pools_[i]].host() = tensors_[pools_[0]].host();
     }
-    for (TrialTensor& tensor : tensors_) require(tensor.upload(machine.driver));
+    for (TrialTensor& tensor : tensors_) require(tensor.upload(machine.gpu.driver));
   }
 
   std::int64_t pools() const { return static_cast<std::int64_t>(pools_.size()); }
@@ -137,7 +108,7 @@ class Call {
     args.out = tensors_[out_].dl();
     args.state = tensors_[pools_[static_cast<std::size_t>(pool)]].dl();
     CallOptions options;
-    options.stream = machine_.timer.stream();
+    options.stream = machine_.gpu.timer.stream();
     options.selected = &selected_;
     require(kda_decode(machine_.runtime, args, options));
   }
@@ -172,9 +143,9 @@ Times measure(const Machine& machine, Call& call) {
   std::vector<double> eager, cold, warm;
   constexpr int kReplays = 10;
   for (int round = -1; round < kRounds; ++round) {
-    const Times times{each(machine.timer.time_us(rotate), 1),
-                      each(machine.timer.graph_time_us(rotate, kReplays), kReplays),
-                      each(machine.timer.graph_time_us(stay, kReplays), kReplays)};
+    const Times times{each(machine.gpu.timer.time_us(rotate), 1),
+                      each(machine.gpu.timer.graph_time_us(rotate, kReplays), kReplays),
+                      each(machine.gpu.timer.graph_time_us(stay, kReplays), kReplays)};
     if (round < 0) continue;
     eager.push_back(times.eager_cold);
     cold.push_back(times.graph_cold);
@@ -202,33 +173,16 @@ void bench_case(const Machine& machine, const Case& one, bench::Format format) {
              times.graph_warm, share(times.graph_cold), share(times.graph_warm));
 }
 
-// Triton kernels of flash-linear-attention beside it, where Python has them.
-void bench_peers(bench::Format format) {
-  std::vector<std::string> words = {"/usr/bin/env", "python3", KILN_KDA_PEERS};
-  if (format == bench::Format::json) words.emplace_back("--json");
-  const auto peers = kiln::test::run_process(words);
-  fmt::print("{}{}", peers.out, peers.err);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   const auto runtime = require(Runtime::create(require(Options::from_environment())));
   const bench::Format format = bench::format_of(argc, argv);
-  Driver* const driver = require(runtime->driver(require(Arch::parse("sm_90a"))));
-  const auto devices = driver->devices();
-  if (!devices || devices->empty()) {
-    fmt::print(stderr, "bench: no NVIDIA GPU here, so nothing was measured: {}\n",
-               devices ? "the driver names no device" : devices.error().message);
-    return kSkipped;
-  }
-  const int index = devices->front().index;
-  const bench::CudaTimer timer = require(bench::CudaTimer::open(index));
-  const double copy_gbps = measure_copy_gbps(*driver, index, timer);
-  const Machine machine{*runtime, *driver, {kDLCUDA, index}, timer, copy_gbps};
+  const GpuMachine gpu = GpuMachine::open(*runtime);
+  const Machine machine{*runtime, gpu, gpu.copy_gbps()};
   if (format == bench::Format::text) {
-    fmt::print("{}: copy {:.0f} GB/s, L2 cache {:.0f} MB\n", timer.device_name(), copy_gbps,
-               static_cast<double>(timer.l2_bytes()) / 1e6);
+    fmt::print("{}: copy {:.0f} GB/s, L2 cache {:.0f} MB\n", gpu.timer.device_name(),
+               machine.copy_gbps, static_cast<double>(gpu.timer.l2_bytes()) / 1e6);
     fmt::print("{:<38} {:<24} {:>8} {:>9} {:>9} {:>9} {:>6} {:>6}\n", "K=V=128, us", "", "MB",
                "eager", "graph", "warm", "share", "warm");
   }
@@ -239,5 +193,5 @@ int main(int argc, char** argv) {
       }
     }
   }
-  bench_peers(format);
+  bench::run_peers(KILN_KDA_PEERS, format);
 }

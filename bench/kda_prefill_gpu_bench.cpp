@@ -14,77 +14,48 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/cuda_timer.h"
-#include "bench/interleaved.h"
+#include "bench/gpu_bench.h"
 #include "kiln/kda_prefill.h"
 #include "runtime/reference/trial_tensor.h"
-#include "tests/support/process.h"
 
 namespace {
 
 using namespace kiln;
+using bench::GpuMachine;
+using bench::median;
+using bench::require;
 
-constexpr int kSkipped = 77;
 constexpr int kRounds = 7;
 constexpr std::int64_t kSize = 128;
-constexpr std::size_t kCopyBytes = std::size_t{1} << 30;
-
-template <class T>
-T require(Result<T> result) {
-  if (result) return std::move(*result);
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-void require(const Result<void>& result) {
-  if (result) return;
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 struct Machine {
   Runtime& runtime;
-  Driver& driver;
-  DLDevice device;
-  const bench::CudaTimer& timer;
-  double copy_gbps;  // bytes read and bytes written
-};
+  const GpuMachine& gpu;
+  double copy_gbps;
 
-double measure_copy_gbps(Driver& driver, int device, const bench::CudaTimer& timer) {
-  const auto from = require(driver.allocate(device, kCopyBytes));
-  const auto to = require(driver.allocate(device, kCopyBytes));
-  std::vector<double> rates;
-  for (int round = -1; round < 11; ++round) {
-    const double us = timer.time_us([&] { timer.copy(to->data(), from->data(), kCopyBytes); });
-    if (round >= 0) rates.push_back(2.0 * static_cast<double>(kCopyBytes) / us / 1e3);
-  }
-  return median(rates);
-}
+  DLDevice device() const { return {kDLCUDA, gpu.index}; }
+};
 
 // A tensor that only the device has, filled with one block of numbers again and again.
 class DeviceTensor {
  public:
   DeviceTensor(const Machine& machine, ElementType type, std::vector<std::int64_t> shape, float low,
                float high)
-      : shape_(std::move(shape)), device_(machine.device), type_(type) {
+      : shape_(std::move(shape)), device_(machine.device()), type_(type) {
     std::int64_t count = 1;
     for (const std::int64_t extent : shape_) count *= extent;
     const std::int64_t block = std::min<std::int64_t>(count, 1 << 20);
     TrialTensor numbers =
-        require(TrialTensor::create(machine.driver, machine.device, type, {block}));
+        require(TrialTensor::create(machine.gpu.driver, machine.device(), type, {block}));
     Random random(static_cast<std::uint64_t>(count));
     numbers.fill([&] { return random.uniform(low, high); });
     const auto size = size_bytes_of(type);
     memory_ = require(
-        machine.driver.allocate(machine.device.device_id, static_cast<std::size_t>(count) * size));
+        machine.gpu.driver.allocate(machine.gpu.index, static_cast<std::size_t>(count) * size));
     for (std::int64_t at = 0; at < count; at += block) {
       const auto bytes = static_cast<std::size_t>(std::min(block, count - at)) * size;
-      require(machine.driver.copy_to_device(
-          machine.device.device_id,
+      require(machine.gpu.driver.copy_to_device(
+          machine.gpu.index,
           static_cast<std::byte*>(memory_->data()) + static_cast<std::size_t>(at) * size,
           numbers.host().data(), bytes));
     }
@@ -165,7 +136,7 @@ class Call {
 
   void launch() {
     CallOptions options;
-    options.stream = machine_.timer.stream();
+    options.stream = machine_.gpu.timer.stream();
     options.selected = &selected_;
     require(kda_prefill(machine_.runtime, args_, options));
   }
@@ -173,8 +144,8 @@ class Call {
 
  private:
   void upload(const DLTensor& tensor, const std::vector<std::int32_t>& numbers) {
-    require(machine_.driver.copy_to_device(machine_.device.device_id, tensor.data, numbers.data(),
-                                           numbers.size() * sizeof(std::int32_t)));
+    require(machine_.gpu.driver.copy_to_device(machine_.gpu.index, tensor.data, numbers.data(),
+                                               numbers.size() * sizeof(std::int32_t)));
   }
 
   const Machine& machine_;
@@ -190,7 +161,7 @@ void bench_case(const Machine& machine, const Case& one, bench::Format format) {
   constexpr int kCalls = 4;
   std::vector<double> times;
   for (int round = -1; round < kRounds; ++round) {
-    const double us = machine.timer.time_us([&] {
+    const double us = machine.gpu.timer.time_us([&] {
       for (int i = 0; i < kCalls; ++i) call.launch();
     });
     if (round >= 0) times.push_back(us / kCalls);
@@ -229,14 +200,6 @@ std::vector<Case> all_cases() {
   };
 }
 
-// flash-linear-attention beside it, where Python has it; its rows come as they are measured.
-void bench_peers(bench::Format format) {
-  std::vector<std::string> words = {"/usr/bin/env", "python3", KILN_KDA_PREFILL_PEERS};
-  if (format == bench::Format::json) words.emplace_back("--json");
-  const auto peers = kiln::test::run_process(words);
-  fmt::print("{}{}", peers.out, peers.err);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -245,22 +208,13 @@ int main(int argc, char** argv) {
   const bool with_peers = std::none_of(argv + 1, argv + argc, [](const char* word) {
     return std::string_view(word) == "--no-peers";
   });
-  Driver* const driver = require(runtime->driver(require(Arch::parse("sm_90a"))));
-  const auto devices = driver->devices();
-  if (!devices || devices->empty()) {
-    fmt::print(stderr, "bench: no NVIDIA GPU here, so nothing was measured: {}\n",
-               devices ? "the driver names no device" : devices.error().message);
-    return kSkipped;
-  }
-  const int index = devices->front().index;
-  const bench::CudaTimer timer = require(bench::CudaTimer::open(index));
-  const double copy_gbps = measure_copy_gbps(*driver, index, timer);
-  const Machine machine{*runtime, *driver, {kDLCUDA, index}, timer, copy_gbps};
+  const GpuMachine gpu = GpuMachine::open(*runtime);
+  const Machine machine{*runtime, gpu, gpu.copy_gbps()};
   if (format == bench::Format::text) {
-    fmt::print("{}: copy {:.0f} GB/s\n", timer.device_name(), copy_gbps);
+    fmt::print("{}: copy {:.0f} GB/s\n", gpu.timer.device_name(), machine.copy_gbps);
     fmt::print("{:<58} {:<24} {:>9} {:>8} {:>7} {:>6}\n", "K=V=128", "", "us", "TFLOP/s", "GB/s",
                "share");
   }
   for (const Case& one : all_cases()) bench_case(machine, one, format);
-  if (with_peers) bench_peers(format);
+  if (with_peers) bench::run_peers(KILN_KDA_PREFILL_PEERS, format);
 }

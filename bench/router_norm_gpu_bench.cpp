@@ -9,38 +9,20 @@
 #include <cstdlib>
 #include <vector>
 
-#include "bench/cuda_timer.h"
-#include "bench/interleaved.h"
+#include "bench/gpu_bench.h"
 #include "kiln/kernel.h"
 #include "runtime/reference/trial.h"
-#include "tests/support/process.h"
 
 namespace {
 
 using namespace kiln;
+using bench::GpuMachine;
+using bench::median;
+using bench::require;
 
-constexpr int kSkipped = 77;
 constexpr int kRounds = 7;
 constexpr int kCalls = 20;
 constexpr int kReplays = 10;
-constexpr std::size_t kCopyBytes = std::size_t{1} << 30;
-
-template <class T>
-T require(Result<T> result) {
-  if (result) return std::move(*result);
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-void require(const Result<void>& result) {
-  if (result) return;
-  fmt::print(stderr, "bench: {}\n", result.error().message);
-  std::exit(1);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // Microseconds of one call in a graph of many.
 double graph_us(const bench::CudaTimer& timer, const std::function<void()>& call) {
@@ -56,21 +38,9 @@ double graph_us(const bench::CudaTimer& timer, const std::function<void()>& call
   return median(times);
 }
 
-double copy_gbps(Driver& driver, int device, const bench::CudaTimer& timer) {
-  const auto from = require(driver.allocate(device, kCopyBytes));
-  const auto to = require(driver.allocate(device, kCopyBytes));
-  std::vector<double> rates;
-  for (int round = -1; round < kRounds; ++round) {
-    const double us = timer.time_us([&] { timer.copy(to->data(), from->data(), kCopyBytes); });
-    if (round >= 0) rates.push_back(2.0 * static_cast<double>(kCopyBytes) / us / 1e3);
-  }
-  return median(rates);
-}
-
 struct Machine {
   Runtime& runtime;
-  Arch arch;
-  const bench::CudaTimer& timer;
+  const GpuMachine& gpu;
   double copy_gbps, empty_us;
 };
 
@@ -78,9 +48,9 @@ void bench_case(const Machine& machine, const char* op_name, const std::vector<N
                 bench::Format format) {
   const Op& op = *require(find_op(op_name));
   const OpArguments arguments = require(parse_arguments(op, values));
-  const auto trial =
-      require(make_trial(machine.runtime, op, arguments, machine.arch, 1, machine.timer.stream()));
-  const double us = graph_us(machine.timer, [&] { require(trial->launch()); });
+  const auto trial = require(
+      make_trial(machine.runtime, op, arguments, machine.gpu.arch, 1, machine.gpu.timer.stream()));
+  const double us = graph_us(machine.gpu.timer, [&] { require(trial->launch()); });
   std::string name = op_name;
   for (const auto& [key, value] : values) name += fmt::format(" {}={}", key, value);
   const std::string& implementation = trial->selection().implementation->name;
@@ -104,14 +74,14 @@ constexpr std::string_view kEmptyPtx = R"(
 .visible .entry empty(.param .u32 unused) { ret; }
 )";
 
-double measure_empty(Driver& driver, int device, const bench::CudaTimer& timer) {
+double measure_empty(const GpuMachine& gpu) {
   Artifact artifact;
   artifact.format = CodeFormat::ptx;
   artifact.code = to_bytes(as_bytes(kEmptyPtx));
   artifact.entries = {{"empty", "empty", {}}};
-  const auto module = require(driver.load(device, artifact));
-  return graph_us(timer,
-                  [&] { require(module->launch(LaunchStep{}, nullptr, 0, timer.stream())); });
+  const auto module = require(gpu.driver.load(gpu.index, artifact));
+  return graph_us(gpu.timer,
+                  [&] { require(module->launch(LaunchStep{}, nullptr, 0, gpu.timer.stream())); });
 }
 
 }  // namespace
@@ -119,19 +89,10 @@ double measure_empty(Driver& driver, int device, const bench::CudaTimer& timer) 
 int main(int argc, char** argv) {
   const auto runtime = require(Runtime::create(require(Options::from_environment())));
   const bench::Format format = bench::format_of(argc, argv);
-  Driver* const driver = require(runtime->driver(require(Arch::parse("sm_90a"))));
-  const auto devices = driver->devices();
-  if (!devices || devices->empty()) {
-    fmt::print(stderr, "bench: no NVIDIA GPU here, so nothing was measured: {}\n",
-               devices ? "the driver names no device" : devices.error().message);
-    return kSkipped;
-  }
-  const DeviceInfo& device = devices->front();
-  const bench::CudaTimer timer = require(bench::CudaTimer::open(device.index));
-  const Machine machine{*runtime, device.arch, timer, copy_gbps(*driver, device.index, timer),
-                        measure_empty(*driver, device.index, timer)};
+  const GpuMachine gpu = GpuMachine::open(*runtime);
+  const Machine machine{*runtime, gpu, gpu.copy_gbps(), measure_empty(gpu)};
   if (format == bench::Format::text) {
-    fmt::print("{}: copy {:.0f} GB/s, an empty graph node {:.2f} us\n", timer.device_name(),
+    fmt::print("{}: copy {:.0f} GB/s, an empty graph node {:.2f} us\n", gpu.timer.device_name(),
                machine.copy_gbps, machine.empty_us);
     fmt::print("{:<52} {:<26} {:>9} {:>9} {:>6}\n", "us", "", "graph", "over", "share");
   }
@@ -147,8 +108,5 @@ int main(int argc, char** argv) {
   for (const char* rows : {"1", "64", "1024", "4096", "16384"}) {
     bench_case(machine, "qk_rmsnorm", {{"M", rows}}, format);
   }
-  std::vector<std::string> words = {"/usr/bin/env", "python3", KILN_ROUTER_PEERS};
-  if (format == bench::Format::json) words.emplace_back("--json");
-  const auto peers = kiln::test::run_process(words);
-  fmt::print("{}{}", peers.out, peers.err);
+  bench::run_peers(KILN_ROUTER_PEERS, format);
 }
