@@ -300,6 +300,7 @@ TEST_F(Trouble, FullOrReadOnlyDisk) {
   }
   expect_compiles_and_says_once(options_in(cache()), "disk is full");
   EXPECT_EQ(mount("tmpfs", cache().c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  expect_compiles_and_says_once(options_in(cache()), "reading only");
   {
     Source source(options_in(cache()), quick());
     EXPECT_TRUE(source.gets(7));
