@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache: hits in memory and on disk, puts, and how long cold processes wait for each other.
+// The cache: puts, how long cold processes wait for each other, and hits in the other parts.
 #include "cache/store.h"
 
-#define XXH_INLINE_ALL
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <chrono>
 #include <cmath>
@@ -27,66 +24,9 @@ using namespace kiln::test;
 using bench::ns_since;
 using Clock = std::chrono::steady_clock;
 
-// ---- disk
+// ---- put
 
 constexpr std::size_t kPayload = 64 << 10;
-constexpr int kDiskHits = 400;
-constexpr int kKeptHits = 16;  // at a time, as whoever asked for them keeps them
-
-double pread_us(const std::filesystem::path& file) {
-  const Fd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  const Clock::time_point start = Clock::now();
-  std::uint64_t sum = 0;
-  std::vector<std::unique_ptr<std::byte[]>> kept(kKeptHits);
-  for (int i = 0; i < kDiskHits; ++i) {
-    std::unique_ptr<std::byte[]>& bytes = kept[i % kKeptHits];
-    bytes = std::make_unique_for_overwrite<std::byte[]>(kPayload);
-    if (pread(fd.get(), bytes.get(), kPayload, (i % 16) * static_cast<off_t>(kPayload)) !=
-        static_cast<ssize_t>(kPayload)) {
-      return std::nan("");
-    }
-    sum += XXH3_128bits(bytes.get(), kPayload).low64;
-  }
-  return sum == 0 ? std::nan("") : ns_since(start) / kDiskHits / 1000;
-}
-
-double store_hit_us(Store& store) {
-  std::vector<Key> keys;
-  std::vector<std::string> records;
-  for (int i = 0; i < kKeptHits; ++i) {
-    keys.push_back(key_of(i));
-    records.push_back(entry_of(i, 0).record);
-  }
-  const Clock::time_point start = Clock::now();
-  std::vector<StoreLookup> kept(kKeptHits);
-  for (int i = 0; i < kDiskHits; ++i) {
-    StoreLookup& found = kept[i % kKeptHits];
-    found = store.find(keys[i % kKeptHits], records[i % kKeptHits]);
-    if (found.status != StoreLookup::Status::hit) return std::nan("");
-  }
-  return ns_since(start) / kDiskHits / 1000;
-}
-
-void disk_bench(bench::Format format) {
-  const TempFolder folder;
-  auto store = open_store(folder.path());
-  std::string bytes;
-  for (int i = 0; i < 16; ++i) {
-    put_entry(*store, i, kPayload);
-    bytes += as_text(entry_of(i, kPayload).payload);
-  }
-  std::FILE* const plain = std::fopen((folder.path() / "plain").c_str(), "wb");
-  std::fwrite(bytes.data(), 1, bytes.size(), plain);
-  std::fclose(plain);
-  store = open_store(folder.path());
-  const auto rows = bench::measure_interleaved(
-      {{"pread and XXH3 of 64 KiB", [&] { return pread_us(folder.path() / "plain"); }},
-       {"Store::find of 64 KiB, verified", [&] { return store_hit_us(*store); }}},
-      41);
-  bench::print({"disk hit", "us", "copying and hashing the bytes; the goal is 1.6"}, rows, format);
-}
-
-// ---- put
 
 class BareInsert {
  public:
@@ -136,6 +76,39 @@ class BareInsert {
   sqlite3_stmt* commit_ = nullptr;
 };
 
+// Pages that one put writes to the log, and a checkpoint once more to the file.
+void put_pages(bench::Format format) {
+  const TempFolder folder;
+  const auto pages = [](const std::filesystem::path& file, const auto& put) {
+    constexpr int kPuts = 20;  // not enough for a checkpoint
+    constexpr double kLogPageBytes = 4096 + 24;
+    const std::filesystem::path log = file.string() + "-wal";
+    const std::uintmax_t before = std::filesystem::file_size(log);
+    for (int i = 0; i < kPuts; ++i) {
+      if (!put(key_of(i), entry_of(i, kPayload))) return std::nan("");
+    }
+    return static_cast<double>(std::filesystem::file_size(log) - before) / kLogPageBytes / kPuts;
+  };
+  int round = 0;
+  const auto bare_pages = [&] {
+    const std::filesystem::path file = folder.path() / fmt::format("{}.db", round++);
+    BareInsert bare(file);
+    return pages(file,
+                 [&](const Key& key, const StoreEntry& entry) { return bare.put(key, entry); });
+  };
+  const auto store_pages = [&] {
+    auto store = open_store(folder.path() / fmt::format("{}", round++));
+    return pages(store->file(), [&](const Key& key, const StoreEntry& entry) {
+      return store->put(key, entry).has_value();
+    });
+  };
+  bench::print(
+      {"log of a put", "pages", "17 pages of payload"},
+      bench::measure_interleaved(
+          {{"bare SQLite insert of 64 KiB", bare_pages}, {"Store::put of 64 KiB", store_pages}}, 1),
+      format);
+}
+
 void put_bench(bench::Format format) {
   const TempFolder folder;
   BareInsert bare(folder.path() / "bare.db");
@@ -171,59 +144,7 @@ void put_bench(bench::Format format) {
   bench::print({"put, log of the same durability", "us",
                 "writing the bytes to the log and later to the file; the goal is 1.3"},
                rows, format);
-}
-
-// ---- first hit of a process
-
-// In a process of its own: milliseconds from the store's opening to its first hit.
-int first_hit(const std::filesystem::path& folder, int number) {
-  const Clock::time_point start = Clock::now();
-  StoreOptions options;
-  options.folder = folder;
-  const auto store = Store::open(options);
-  if (!store || (*store)->find(key_of(number), entry_of(number, 0).record).status !=
-                    StoreLookup::Status::hit) {
-    return 1;
-  }
-  fmt::print("{}\n", ns_since(start) / 1e6);
-  return 0;
-}
-
-double first_hit_ms(const std::filesystem::path& folder, int number) {
-  const auto result =
-      run_process({"/proc/self/exe", "--first-hit", folder.string(), std::to_string(number)});
-  return result.exit_code == 0 ? std::strtod(result.out.c_str(), nullptr) : std::nan("");
-}
-
-// All in one transaction, with the checksums of one entry: only the one that is asked for is real.
-void fill(const std::filesystem::path& folder, int entries) {
-  put_entry(*open_store(folder, std::uint64_t{64} << 30), 0, 64 << 10);
-  RawDatabase raw(folder / open_store(folder)->file().filename());
-  raw.run(fmt::format(
-      "PRAGMA cache_size = -400000; BEGIN;"
-      "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {0})"
-      "INSERT INTO entry SELECT i, randomblob(32), zeroblob(32), 'filler', 600, 700, i, i FROM n;"
-      "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {0})"
-      "INSERT INTO content SELECT i, 'record', '', zeroblob(16), zeroblob(600) FROM n;"
-      "COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
-      entries));
-}
-
-void first_hit_bench(bench::Format format, bool with_a_million) {
-  const TempFolder small;
-  const TempFolder large;
-  fill(small.path(), 1000);
-  std::vector<bench::Contestant> contestants = {
-      {"open and first hit, 1,000 entries", [&] { return first_hit_ms(small.path(), 0); }}};
-  if (with_a_million) {
-    fill(large.path(), 1'000'000);
-    contestants.push_back(
-        {"open and first hit, 1,000,000 entries", [&] { return first_hit_ms(large.path(), 0); }});
-  }
-  bench::print(
-      {"first hit of a fresh process", "ms",
-       "opening three files, parsing the schema, preparing one statement; the goal is 0.5"},
-      bench::measure_interleaved(contestants, 41), format);
+  put_pages(format);
 }
 
 // ---- cold processes
@@ -293,13 +214,15 @@ int main(int argc, char** argv) {
     }
     return false;
   };
-  if (argc == 4 && has("--first-hit")) return first_hit(argv[2], std::atoi(argv[3]));
+  if (argc == 4 && has("--first-hit")) return bench::first_hit(argv[2], std::atoi(argv[3]));
+  if (argc == 4 && has("--first-bare-hit"))
+    return bench::first_bare_hit(argv[2], std::atoi(argv[3]));
   if (argc == 3 && has("--cold")) return cold(argv[2]);
   const bench::Format format = bench::format_of(argc, argv);
   const bool all = !has("memory") && !has("disk") && !has("put") && !has("first") && !has("cold");
   if (all || has("memory")) bench::memory_hits(format);
-  if (all || has("disk")) disk_bench(format);
+  if (all || has("disk")) bench::disk_hits(format);
   if (all || has("put")) put_bench(format);
-  if (all || has("first")) first_hit_bench(format, has("--million"));
+  if (all || has("first")) bench::first_hits(format, has("--million"));
   if (all || has("cold")) cold_bench(format);
 }

@@ -139,6 +139,26 @@ double hit_ns(Cache& cache, int thread_count) {
   return ns_since(start) / (static_cast<double>(kHitsPerThread) * thread_count);
 }
 
+// What N threads are worth where they share nothing, not even memory: arithmetic in registers.
+double spin_ns(int thread_count) {
+  std::latch ready(thread_count + 1);
+  std::atomic<std::uint64_t> sum = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < thread_count; ++t) {
+    threads.emplace_back([&, t] {
+      std::uint64_t state = static_cast<std::uint64_t>(t) + 1;
+      ready.arrive_and_wait();
+      for (int i = 0; i < 4 * kHitsPerThread; ++i) state = state * 6364136223846793005ULL + 1;
+      sum += state;
+    });
+  }
+  ready.arrive_and_wait();
+  const Clock::time_point start = Clock::now();
+  for (std::thread& thread : threads) thread.join();
+  if (sum == 0) return std::nan("");
+  return ns_since(start) / (static_cast<double>(kHitsPerThread) * thread_count);
+}
+
 }  // namespace
 
 void bench::memory_hits(Format format) {
@@ -164,6 +184,10 @@ void bench::memory_hits(Format format) {
   for (const int threads : {1, 2, 8}) {
     contestants.push_back({fmt::format("this machine's limit, {} thread(s)", threads),
                            [&, threads] { return hit_ns(copies, threads); }});
+  }
+  for (const int threads : {1, 2, 8}) {
+    contestants.push_back({fmt::format("spinning in registers, {} thread(s)", threads),
+                           [threads] { return spin_ns(threads); }});
   }
   const auto rows = measure_interleaved(contestants, 11);
   print({"memory hit of 1,000 keys, wall time per hit", "ns",

@@ -54,7 +54,7 @@ Sample sample_of(int number, const char* implementation) {
   sample.key = record.key();
   sample.entry.record = record.joined().text();
   sample.entry.label = fmt::format("kda_decode/{} H={} sm_90a", implementation, number);
-  sample.entry.payload = artifact.encode();
+  sample.entry.payload = to_unfilled_bytes(artifact.encode());
   return sample;
 }
 

@@ -209,7 +209,7 @@ Result<StoreEntry> Bundle::unpack(const BundleRow& row, ByteView stored) const {
   entry.label = value(0);
   entry.record = value(1);
   entry.info = value(2);
-  entry.payload = to_bytes(as_bytes(value(3)));
+  entry.payload = to_unfilled_bytes(as_bytes(value(3)));
   KILN_TRY_ASSIGN(const KeyRecord record, KeyRecord::split(entry.record));
   if (record.key() != row.key) return bad("its record is not the one that its key was made from");
   KILN_TRY(Record::parse(entry.info));

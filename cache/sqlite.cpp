@@ -146,7 +146,7 @@ Result<void> Database::read_file(std::int64_t offset, std::span<std::byte> bytes
 }
 
 Result<bool> Database::read_blob(const char* table, const char* column, std::int64_t id,
-                                 std::int64_t size, Bytes& bytes) {
+                                 std::int64_t size, UnfilledBytes& bytes) {
   sqlite3_blob* opened = nullptr;
   const int code = sqlite3_blob_open(get(), "main", table, column, id, 0, &opened);
   const Blob blob(opened);

@@ -18,6 +18,7 @@
 #include "jit/base/bytes.h"
 #include "jit/base/handle.h"
 #include "jit/base/result.h"
+#include "jit/base/unfilled_bytes.h"
 
 namespace kiln {
 
@@ -52,7 +53,7 @@ class Database {
   // it on the way. False, with nothing read: there is no blob of `size` bytes. In the transaction
   // of a Query that has a row, it reads what that sees.
   Result<bool> read_blob(const char* table, const char* column, std::int64_t id, std::int64_t size,
-                         Bytes& bytes);
+                         UnfilledBytes& bytes);
 
   // SQLite's last error as an Error: "cache '<file>': <reason>".
   Error error();

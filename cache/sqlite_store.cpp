@@ -19,19 +19,20 @@ namespace {
 
 // LEFT JOIN: an entry that lost its content is damaged, not absent. The payload is read separately,
 // without a copy on the way.
-#define KILN_ENTRY                                                                               \
-  "SELECT e.id, e.request, e.toolchain, e.label, c.record, c.info, c.checksum, e.payload_bytes " \
-  "FROM entry e LEFT JOIN content c ON c.id = e.id "
-constexpr const char* kFind = KILN_ENTRY "WHERE e.request = ?1 AND e.toolchain = ?2";
-constexpr const char* kFindId = KILN_ENTRY "WHERE e.id = ?1";
-constexpr const char* kNextAfter = KILN_ENTRY "WHERE e.id > ?1 ORDER BY e.id LIMIT 1";
+#define KILN_ENTRY "SELECT e.id, e.label, c.record, c.info, c.checksum, e.payload_bytes"
+#define KILN_TABLES " FROM entry e LEFT JOIN content c ON c.id = e.id "
+constexpr const char* kFind = KILN_ENTRY KILN_TABLES "WHERE e.request = ?1 AND e.toolchain = ?2";
+constexpr const char* kFindId = KILN_ENTRY ", e.request, e.toolchain" KILN_TABLES "WHERE e.id = ?1";
+constexpr const char* kNextAfter =
+    KILN_ENTRY ", e.request, e.toolchain" KILN_TABLES "WHERE e.id > ?1 ORDER BY e.id LIMIT 1";
 #undef KILN_ENTRY
+#undef KILN_TABLES
 constexpr const char* kNewestOfRequest = R"sql(
 SELECT id FROM entry WHERE request = ?1 ORDER BY created_us DESC, id DESC
 )sql";
 
 // How many hits at most a killed process takes with it.
-constexpr std::int64_t kHitsPerWrite = 256;
+constexpr std::int64_t kHitsPerWrite = 1024;
 
 StoreLookup failed(const Error& error) {
   StoreLookup lookup;
@@ -82,12 +83,10 @@ struct SqliteStore::UncheckedEntry {
   std::int64_t id = 0;
   Key key;
   StoreEntry entry;
-  Bytes checksum;
+  std::optional<Checksum> checksum;  // none: what is stored cannot be right
 
   bool is_intact() const {
-    const Checksum expected =
-        checksum_of(key, entry.label, entry.record, entry.info, entry.payload);
-    return std::equal(checksum.begin(), checksum.end(), expected.begin(), expected.end());
+    return checksum == checksum_of(key, entry.label, entry.record, entry.info, entry.payload);
   }
 };
 
@@ -115,24 +114,25 @@ SqliteStore::SqliteStore(const StoreOptions& options, FileSystemKind kind, OpenM
       fork_(fork_hooks()) {}
 
 StoreLookup SqliteStore::find(const Key& key, std::string_view record) {
-  std::optional<UncheckedEntry> stored;
+  UncheckedEntry stored;
+  bool found = false;
   std::string lost;
   const auto read_row = [&]() -> Result<void> {
     Query query(*database_, kFind);
     query.bind(key.request.bytes).bind(key.toolchain.bytes);
-    KILN_TRY_ASSIGN(stored, read(query));
+    KILN_TRY_ASSIGN(found, read(query, stored, &key));
     lost.swap(rescue_note_);
     return {};
   };
   const Result<void> read_it = run(read_row, Look::descriptor);
   // Checked without the lock: that takes as long as reading it did.
   if (!read_it) return failed(read_it.error());
-  if (!stored) return lost.empty() ? StoreLookup{} : rejected(std::move(lost));
-  if (!stored->is_intact()) return reject(stored->id, "its checksum does not match");
-  if (stored->entry.record != record) {
-    return reject(stored->id, "it has the same key and another record");
+  if (!found) return lost.empty() ? StoreLookup{} : rejected(std::move(lost));
+  if (!stored.is_intact()) return reject(stored.id, "its checksum does not match");
+  if (stored.entry.record != record) {
+    return reject(stored.id, "it has the same key and another record");
   }
-  return serve(std::move(*stored));
+  return serve(std::move(stored));
 }
 
 StoreLookup SqliteStore::find_newest(const Digest& request, const Record& request_record) {
@@ -153,41 +153,44 @@ StoreLookup SqliteStore::find_newest(const Digest& request, const Record& reques
   if (!listed) return failed(listed.error());
   StoreLookup answer;
   for (const std::int64_t id : newest_first) {
-    std::optional<UncheckedEntry> stored;
+    UncheckedEntry stored;
+    bool found = false;
     const Result<void> read_it = run([&]() -> Result<void> {
       Query query(*database_, kFindId);
       query.bind(id);
-      KILN_TRY_ASSIGN(stored, read(query));
+      KILN_TRY_ASSIGN(found, read(query, stored));
       return {};
     });
     if (!read_it) return failed(read_it.error());
-    if (!stored) continue;  // removed meanwhile
-    if (!stored->is_intact()) {
+    if (!found) continue;  // removed meanwhile
+    if (!stored.is_intact()) {
       answer = reject(id, "its checksum does not match");
-    } else if (!has_request(stored->entry.record, expected)) {
+    } else if (!has_request(stored.entry.record, expected)) {
       answer = reject(id, "it has the same request digest and another request");
     } else {
-      return serve(std::move(*stored));
+      return serve(std::move(stored));
     }
   }
   return answer;
 }
 
-Result<std::optional<SqliteStore::UncheckedEntry>> SqliteStore::read(Query& query) {
+Result<bool> SqliteStore::read(Query& query, UncheckedEntry& stored, const Key* key) {
+  stored.checksum.reset();
   KILN_TRY_ASSIGN(const bool found, query.next());
-  if (!found) return std::nullopt;
-  UncheckedEntry stored;
+  if (!found) return false;
   stored.id = query.integer(0);
-  stored.key = {digest_from(query.blob(1)), digest_from(query.blob(2))};
-  stored.entry.label = query.text(3);
-  stored.entry.record = query.text(4);
-  stored.entry.info = query.text(5);
-  stored.checksum = to_bytes(query.blob(6));
+  stored.key = key ? *key : Key{digest_from(query.blob(6)), digest_from(query.blob(7))};
+  stored.entry.label = query.text(1);
+  stored.entry.record = query.text(2);
+  stored.entry.info = query.text(3);
   KILN_TRY_ASSIGN(const bool is_there,
-                  database_->read_blob("content", "payload", stored.id, query.integer(7),
+                  database_->read_blob("content", "payload", stored.id, query.integer(5),
                                        stored.entry.payload));
-  if (!is_there) stored.checksum.clear();
-  return stored;
+  const ByteView checksum = query.blob(4);
+  if (is_there && checksum.size() == std::tuple_size_v<Checksum>) {
+    std::copy(checksum.begin(), checksum.end(), stored.checksum.emplace().begin());
+  }
+  return true;
 }
 
 Result<std::optional<ExaminedEntry>> SqliteStore::walk(std::int64_t after_id) {
@@ -202,22 +205,23 @@ Result<std::optional<ExaminedEntry>> SqliteStore::look(const Key& key) {
   return ask([&]() -> Result<std::optional<ExaminedEntry>> {
     Query query(*database_, kFind);
     query.bind(key.request.bytes).bind(key.toolchain.bytes);
-    return inspect(query);
+    return inspect(query, &key);
   });
 }
 
-Result<std::optional<ExaminedEntry>> SqliteStore::inspect(Query& query) {
-  KILN_TRY_ASSIGN(std::optional<UncheckedEntry> read_entry, read(query));
-  if (!read_entry) return std::nullopt;
-  ExaminedEntry stored;
-  stored.id = read_entry->id;
-  stored.key = read_entry->key;
-  if (!read_entry->is_intact()) stored.damage = "its checksum does not match";
-  stored.entry = std::move(read_entry->entry);
-  return stored;
+Result<std::optional<ExaminedEntry>> SqliteStore::inspect(Query& query, const Key* key) {
+  UncheckedEntry stored;
+  KILN_TRY_ASSIGN(const bool found, read(query, stored, key));
+  if (!found) return std::nullopt;
+  ExaminedEntry examined;
+  examined.id = stored.id;
+  examined.key = stored.key;
+  if (!stored.is_intact()) examined.damage = "its checksum does not match";
+  examined.entry = std::move(stored.entry);
+  return examined;
 }
 
-StoreLookup SqliteStore::serve(UncheckedEntry stored) {
+StoreLookup SqliteStore::serve(UncheckedEntry&& stored) {
   if (mode_ == OpenMode::read_write) {
     const std::lock_guard lock(mutex_);
     if (database_) pending_.last_used_us[stored.id] = next_use_us();

@@ -103,10 +103,11 @@ class SqliteStore final : public Store {
   Result<GarbageReport> collect_batch(std::uint64_t size_bytes_max);
   Result<void> shrink_file(GarbageReport& report, const GarbageProgress& progress);
 
-  Result<std::optional<UncheckedEntry>> read(Query& query);
+  // False: `query` has no row. Of `key`, where it asks for that one; else its row says of which.
+  Result<bool> read(Query& query, UncheckedEntry& stored, const Key* key = nullptr);
   // Reads the entry of `query` for walk() and look().
-  Result<std::optional<ExaminedEntry>> inspect(Query& query);
-  StoreLookup serve(UncheckedEntry stored);                      // takes the lock
+  Result<std::optional<ExaminedEntry>> inspect(Query& query, const Key* key = nullptr);
+  StoreLookup serve(UncheckedEntry&& stored);                    // takes the lock
   StoreLookup reject(std::int64_t id, std::string_view reason);  // takes the lock
 
   // The time, but later than that of any use that this process knows of. In a write transaction

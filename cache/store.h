@@ -18,6 +18,7 @@
 #include "jit/base/bytes.h"
 #include "jit/base/key.h"
 #include "jit/base/result.h"
+#include "jit/base/unfilled_bytes.h"
 
 namespace kiln {
 
@@ -35,10 +36,10 @@ struct StoreOptions {
 
 // What is stored under a key.
 struct StoreEntry {
-  std::string record;  // KeyRecord::joined().text(); compared in full on every hit
-  std::string label;   // CompileInput::label(), for listings and filters
-  Bytes payload;       // Artifact::encode()
-  std::string info;    // a Record's text: compiler, compile time, log; not compared
+  std::string record;     // KeyRecord::joined().text(); compared in full on every hit
+  std::string label;      // CompileInput::label(), for listings and filters
+  UnfilledBytes payload;  // Artifact::encode()
+  std::string info;       // a Record's text: compiler, compile time, log; not compared
 };
 
 struct StoreLookup {

@@ -327,7 +327,7 @@ std::optional<Error> ArtifactSource::put(const Candidate& candidate, const Compi
   StoreEntry entry;
   entry.record = candidate.record.joined().text();
   entry.label = input.label();
-  entry.payload = artifact.encode();
+  entry.payload = to_unfilled_bytes(artifact.encode());
   entry.info = info_text(artifact);
   auto stored = (*store_.store())->put(candidate.key, entry);
   if (stored) return std::nullopt;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/lazy_store.h"
 
+#include "cache/folder.h"
+
 namespace kiln {
 
 Result<Store*> LazyStore::store() {
@@ -37,7 +39,8 @@ void LazyStore::open() {
   }
   store_ = std::move(*opened);
   is_opened_ = true;
-  if (!writes) return;
+  // Where nobody can write there is nothing to lease, and the first put says why.
+  if (!writes || !is_writable(*options_.cache_folder)) return;
   if (auto leases = LeaseFile::open(*options_.cache_folder)) {
     leases_ = std::move(*leases);
   } else {

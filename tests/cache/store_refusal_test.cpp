@@ -141,6 +141,15 @@ TEST(StoreFile, OfANewerKilnIsRefusedAndKept) {
   EXPECT_EQ(read_file(folder.database()), before);
 }
 
+TEST(StoreFile, ThatIsAFolderIsRefusedAndKept) {
+  const TempFolder folder;
+  fs::create_directory(folder.database());
+  write_file(folder.database() / "somebody's", "text");
+  expect_contains(refusal(folder.path()), "not a regular file");
+  expect_contains(refusal(folder.path(), StoreAccess::read_only), "not a regular file");
+  EXPECT_EQ(read_file(folder.database() / "somebody's"), "text");
+}
+
 TEST(StoreFile, EmptyOneIsAStoreThatWasNotFinished) {
   const TempFolder folder;
   write_file(folder.database(), "");

@@ -312,8 +312,8 @@ TEST(StoreTotals, HitsAreWrittenInBatches) {
   EXPECT_EQ(raw.value("SELECT hits FROM totals"), "100");
   EXPECT_GT(std::stoll(raw.value("SELECT last_used_us FROM entry")), std::stoll(used));
 
-  for (int i = 0; i < 256; ++i) ASSERT_TRUE(holds(*store, 1));
-  EXPECT_EQ(raw.value("SELECT hits FROM totals"), "356") << "no flush, but many hits";
+  for (int i = 0; i < 1024; ++i) ASSERT_TRUE(holds(*store, 1));
+  EXPECT_EQ(raw.value("SELECT hits FROM totals"), "1124") << "no flush, but many hits";
 }
 
 TEST(StoreTotals, LogOfProcessesThatOnlyHadHitsStaysSmall) {

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "cache/schema.h"
+#include "tests/cache/faulty_vfs.h"
 #include "tests/cache/support.h"
 #include "tests/runtime/fake_compiler.h"
 #include "tests/support/fork_beside_threads.h"
@@ -299,6 +300,7 @@ TEST_F(Trouble, FullOrReadOnlyDisk) {
   }
   expect_compiles_and_says_once(options_in(cache()), "disk is full");
   EXPECT_EQ(mount("tmpfs", cache().c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  expect_compiles_and_says_once(options_in(cache()), "reading only");
   {
     Source source(options_in(cache()), quick());
     EXPECT_TRUE(source.gets(7));
@@ -307,6 +309,28 @@ TEST_F(Trouble, FullOrReadOnlyDisk) {
     EXPECT_EQ(source.counters().compiles, 1u);
   }
   umount2(cache().c_str(), MNT_DETACH);
+}
+
+// From the first write on, so that the store cannot be opened, or from a later one, in a put.
+TEST_F(Trouble, DiskThatFailsOrIsOverItsQuota) {
+  const std::pair<FaultyVfs::Fault, const char*> kFaults[] = {
+      {FaultyVfs::Fault::io_error, "input/output error"},
+      {FaultyVfs::Fault::quota, "disk is full"}};
+  int round = 0;
+  for (const auto& [fault, words] : kFaults) {
+    for (const int first : {1, 20}) {
+      const fs::path folder = folder_.path() / std::to_string(round++);
+      EXPECT_TRUE(Source(options_in(folder), quick()).gets(7));
+      FaultyVfs vfs;
+      vfs.set(fault, first);
+      expect_compiles_and_says_once(options_in(folder), words);
+      EXPECT_GE(vfs.count(), first) << "the disk was not asked";
+      vfs.set(FaultyVfs::Fault::none, 0);
+      Source later(options_in(folder), quick());
+      EXPECT_TRUE(later.gets(7));
+      EXPECT_EQ(later.counters().disk_hits, 1u) << "what was stored before is lost";
+    }
+  }
 }
 
 TEST_F(Trouble, ForkWithTheStoreOpenAndACompileUnderWay) {

@@ -65,7 +65,7 @@ TEST_F(LayersTest, ABadEntryInALayerIsMadeAnewOnceAndTheLayerStays) {
     const Prepared made = *layer_.runtime().prepare(add_constant(3));
     Artifact cut = *made.artifact;
     cut.code.resize(cut.code.size() / 2);  // refused by the loader
-    Bytes payload = cut.encode();
+    UnfilledBytes payload = to_unfilled_bytes(cut.encode());
     if (!decodes) payload.resize(payload.size() / 2);
     ASSERT_TRUE(store_of(layer_).put(row.key, {row.record, row.label, payload, row.info}));
     const auto folder = seal(layer_);

@@ -52,6 +52,25 @@ TEST(Options, PythonIsLookedForInTheEnvironmentThenOnThePath) {
   }
 }
 
+// What else changes the code that a vendor's compiler makes must be read, to become part of its
+// toolchain (ToolchainKey in tests/jit).
+TEST(Options, VariablesThatChangeCodeGenerationAreTakenAlong) {
+  const CompilerSettings plain = Options::from_environment()->compilers;
+  for (const char* name : {"NVRTC_PREPEND_FLAGS", "NVRTC_APPEND_FLAGS"}) {
+    const Variable set(name, "-lineinfo");
+    const CompilerSettings changed = Options::from_environment()->compilers;
+    EXPECT_EQ(changed.nvrtc_environment.find(name), "-lineinfo");
+    EXPECT_EQ(changed.hiprtc_environment, plain.hiprtc_environment);
+  }
+  for (const char* name : {"HIPRTC_COMPILE_OPTIONS_APPEND", "HIPRTC_LINK_OPTIONS_APPEND",
+                           "HIP_DEVICE_LIB_PATH", "GPU_ENABLE_WGP_MODE"}) {
+    const Variable set(name, "1");
+    const CompilerSettings changed = Options::from_environment()->compilers;
+    EXPECT_EQ(changed.hiprtc_environment.find(name), "1");
+    EXPECT_EQ(changed.nvrtc_environment, plain.nvrtc_environment);
+  }
+}
+
 TEST(Options, DumpsOnRequestOnly) {
   EXPECT_EQ(Options::from_environment()->dump_folder, std::nullopt);
   const Variable dump("KILN_DUMP", "/dumps");

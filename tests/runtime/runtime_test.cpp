@@ -160,7 +160,8 @@ TEST_F(RuntimeTest, ADriverRejectedEntryHeals) {
   const StoreRow row = store.list({})->front();
   Artifact cut = *made.artifact;
   cut.code.resize(cut.code.size() / 2);
-  ASSERT_TRUE(store.put(row.key, {row.record, row.label, cut.encode(), row.info}));
+  ASSERT_TRUE(
+      store.put(row.key, {row.record, row.label, to_unfilled_bytes(cut.encode()), row.info}));
 
   LlvmRuntime other = second(CachePolicy::read_write);
   const auto kernel = other.runtime().kernel(input);

@@ -58,7 +58,7 @@ class Machine {
       if (stored->entry.label.find(label) == std::string::npos) continue;
       Artifact artifact = Artifact::decode(stored->entry.payload).value();
       change(artifact.code);
-      stored->entry.payload = artifact.encode();
+      stored->entry.payload = to_unfilled_bytes(artifact.encode());
       ASSERT_TRUE(opened->put(stored->key, stored->entry));
       return;
     }
