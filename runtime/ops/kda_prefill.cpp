@@ -54,7 +54,8 @@ Result<void> check_prefix(TensorCheck& check, const KdaPrefillArgs& args, const 
 
 KdaPrefillParams params_of(const KdaPrefillArgs& args, const KdaTensors& tensors,
                            const KdaSizes& sizes) {
-  KdaPrefillParams params{};
+  KdaPrefillParams params;
+  clear_params(&params);
   fill_kda(tensors, sizes, &params);
   params.scale = kda_scale(args.scale, sizes);
   params.l2norm_eps = args.l2norm_eps;
