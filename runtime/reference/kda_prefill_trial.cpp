@@ -10,10 +10,8 @@
 
 #include "runtime/reference/comparison.h"
 #include "runtime/reference/elements.h"
-#include "runtime/reference/kda_prefill.h"
+#include "runtime/reference/kda_prefill_problem.h"
 #include "runtime/reference/kda_trial.h"
-#include "runtime/reference/sequence_lengths.h"
-#include "runtime/reference/trial_slots.h"
 #include "runtime/reference/trials.h"
 
 namespace kiln {
@@ -27,105 +25,6 @@ constexpr double kOutTolerance = 1e-4;
 
 // Elements of state that the reference may update: about a second.
 constexpr double kReferenceUpdatesMax = 1e8;
-
-struct Sizes {
-  std::int64_t heads, value_heads, k, v, pool;
-  std::vector<std::int64_t> lengths;
-  std::int64_t total;  // tokens, those of no sequence among them
-  InitialState initial_state;
-  bool ragged;
-  ElementType io, gate_io, state;
-  reference::KdaDecodeSettings settings;
-  KdaLayout layout;
-
-  std::int64_t gates() const { return settings.gate == KdaGate::scalar ? 1 : k; }
-  std::int64_t batch() const { return static_cast<std::int64_t>(lengths.size()); }
-  std::int64_t state_elements() const { return v * k; }
-  double active_tokens() const {
-    return std::accumulate(lengths.begin(), lengths.begin() + std::min(batch(), pool), 0.0);
-  }
-};
-
-Sizes sizes_of(const OpArguments& arguments, const Op& op, Random& random) {
-  const Shape& shape = arguments.shape;
-  const Shape& call = arguments.call;
-  Sizes sizes{};
-  sizes.heads = shape.integer("H");
-  sizes.value_heads = shape.integer("HV");
-  sizes.k = shape.integer("K");
-  sizes.v = shape.integer("V");
-  sizes.ragged = call.flag("ragged");
-  const std::int64_t batch = call.integer("batch");
-  sizes.pool = call.integer("pool") == 0 ? batch : call.integer("pool");
-  sizes.lengths = sequence_lengths(batch, call.integer("tokens"), sizes.ragged, random);
-  sizes.total = std::accumulate(sizes.lengths.begin(), sizes.lengths.end(),
-                                std::int64_t{sizes.ragged ? 3 : 0});  // those of no sequence
-  sizes.initial_state = call.flag("zero_initial_state") ? InitialState::zero : InitialState::slot;
-  sizes.io = float_type_of(shape.word("io"));
-  sizes.gate_io = float_type_of(shape.word("gate_io"));
-  sizes.state = float_type_of(shape.word("state"));
-  sizes.settings = kda_settings_of(op, shape);
-  sizes.layout = choice_of<KdaLayout>(op, shape, "layout");
-  return sizes;
-}
-
-struct Tensors {
-  TrialTensor q, k, v, a, b, a_log, dt_bias, state, slots, starts, out;
-};
-
-Result<Tensors> create_tensors(const TrialSite& site, const Sizes& sizes) {
-  using enum ElementType;
-  const auto create = [&](ElementType type, std::vector<std::int64_t> shape) {
-    return TrialTensor::create(*site.driver, site.device, type, std::move(shape));
-  };
-  const auto rows = [&](ElementType type, std::vector<std::int64_t> inner) {
-    std::vector<std::int64_t> shape{sizes.total};
-    if (!sizes.ragged) shape = {sizes.batch(), sizes.batch() == 0 ? 1 : sizes.lengths[0]};
-    shape.insert(shape.end(), inner.begin(), inner.end());
-    return create(type, std::move(shape));
-  };
-  using Extents = std::vector<std::int64_t>;
-  const std::int64_t h = sizes.heads, hv = sizes.value_heads, k = sizes.k, v = sizes.v;
-  const Extents gates = sizes.settings.gate == KdaGate::scalar ? Extents{hv} : Extents{hv, sizes.k};
-  const bool vk = sizes.layout == KdaLayout::VK;
-  KILN_TRY_ASSIGN(TrialTensor q, rows(sizes.io, {h, k}));
-  KILN_TRY_ASSIGN(TrialTensor key, rows(sizes.io, {h, k}));
-  KILN_TRY_ASSIGN(TrialTensor value, rows(sizes.io, {hv, v}));
-  KILN_TRY_ASSIGN(TrialTensor a, rows(sizes.gate_io, gates));
-  KILN_TRY_ASSIGN(TrialTensor b, rows(sizes.gate_io, {hv}));
-  KILN_TRY_ASSIGN(TrialTensor a_log, create(f32, {hv}));
-  KILN_TRY_ASSIGN(TrialTensor dt_bias, create(f32, gates));
-  KILN_TRY_ASSIGN(TrialTensor state, create(sizes.state, {sizes.pool, hv, vk ? v : k, vk ? k : v}));
-  KILN_TRY_ASSIGN(TrialTensor slots, create(i32, {sizes.batch()}));
-  KILN_TRY_ASSIGN(TrialTensor starts, create(i32, {sizes.batch() + 1}));
-  KILN_TRY_ASSIGN(TrialTensor out, rows(sizes.io, {hv, v}));
-  return Tensors{std::move(q),     std::move(key),    std::move(value),   std::move(a),
-                 std::move(b),     std::move(a_log),  std::move(dt_bias), std::move(state),
-                 std::move(slots), std::move(starts), std::move(out)};
-}
-
-// Magnitudes as in a trained model: gates from almost open to almost shut. NaN in tokens of no
-// sequence.
-void fill_inputs(Tensors& tensors, const Sizes& sizes, Random& random) {
-  const auto starts = starts_of(sizes.lengths);
-  const auto fill = [&](TrialTensor& tensor, float low, float high) {
-    std::int64_t left = sizes.total == 0 ? 0 : tensor.count() / sizes.total * starts.back();
-    tensor.fill([&] { return left-- > 0 ? random.uniform(low, high) : std::nanf(""); });
-  };
-  const float qk = sizes.settings.qk_l2norm ? 1.0F : 1.7F / std::sqrt(static_cast<float>(sizes.k));
-  const bool log_decay = sizes.settings.gate == KdaGate::precomputed;
-  const bool beta_itself = sizes.settings.beta == KdaBeta::given;
-  fill(tensors.q, -qk, qk);
-  fill(tensors.k, -qk, qk);
-  fill(tensors.v, -1, 1);
-  fill(tensors.a, log_decay ? -5.0F : -4.0F, log_decay ? 0.0F : 4.0F);
-  fill(tensors.b, beta_itself ? 0.0F : -3.0F, beta_itself ? 1.0F : 3.0F);
-  tensors.a_log.fill([&] { return std::log(random.uniform(1, 16)); });
-  tensors.dt_bias.fill([&] { return random.uniform(-4, 1); });
-  tensors.state.fill([&] { return random.uniform(-0.5F, 0.5F); });
-  fill_trial_slots(tensors.slots, sizes.pool, random);
-  std::copy(starts.begin(), starts.end(), tensors.starts.host_as<std::int32_t>());
-}
 
 // What one call left behind.
 struct Written {
@@ -144,7 +43,7 @@ struct HeadPlace {
 
 class KdaPrefillTrial : public Trial {
  public:
-  KdaPrefillTrial(TrialRequest request, Sizes sizes, Tensors tensors)
+  KdaPrefillTrial(TrialRequest request, KdaPrefillSizes sizes, KdaPrefillTensors tensors)
       : runtime_(request.runtime),
         site_(request.site),
         selection_(std::move(request.selection)),
@@ -153,6 +52,14 @@ class KdaPrefillTrial : public Trial {
     options_.arch = request.arch;
     options_.selected = &selection_;
     options_.stream = request.stream;
+  }
+
+  Result<void> make_workspace() {
+    KILN_TRY_ASSIGN(const std::int64_t floats, kda_prefill_workspace_floats(args()));
+    if (floats == 0) return {};
+    KILN_TRY_ASSIGN(tensors_.workspace,
+                    TrialTensor::create(*site_.driver, site_.device, ElementType::f32, {floats}));
+    return {};
   }
 
   Result<void> upload() {
@@ -164,31 +71,11 @@ class KdaPrefillTrial : public Trial {
     return reset();
   }
 
-  Result<void> launch() override {
-    KdaPrefillArgs args{};
-    args.q = tensors_.q.dl();
-    args.k = tensors_.k.dl();
-    args.v = tensors_.v.dl();
-    args.a = tensors_.a.dl();
-    args.b = tensors_.b.dl();
-    args.gate = sizes_.settings.gate;
-    args.beta = sizes_.settings.beta;
-    args.layout = sizes_.layout;
-    if (args.gate != KdaGate::precomputed) {
-      args.A_log = tensors_.a_log.dl();
-      args.dt_bias = tensors_.dt_bias.dl();
-    }
-    args.state = tensors_.state.dl();
-    args.slots = tensors_.slots.dl();
-    if (sizes_.ragged) args.cu_seqlens = tensors_.starts.dl();
-    args.out = tensors_.out.dl();
-    args.initial_state = sizes_.initial_state;
-    args.qk_l2norm = sizes_.settings.qk_l2norm;
-    return kda_prefill(runtime_, args, options_);
-  }
+  Result<void> launch() override { return kda_prefill(runtime_, args(), options_); }
 
   Result<void> reset() override {
     KILN_TRY(tensors_.state.upload(*site_.driver));
+    if (tensors_.workspace) KILN_TRY(tensors_.workspace->poison(*site_.driver));
     return tensors_.out.poison(*site_.driver);
   }
 
@@ -246,6 +133,30 @@ class KdaPrefillTrial : public Trial {
   const Selection& selection() const override { return selection_; }
 
  private:
+  KdaPrefillArgs args() {
+    KdaPrefillArgs args{};
+    args.q = tensors_.q.dl();
+    args.k = tensors_.k.dl();
+    args.v = tensors_.v.dl();
+    args.a = tensors_.a.dl();
+    args.b = tensors_.b.dl();
+    args.gate = sizes_.settings.gate;
+    args.beta = sizes_.settings.beta;
+    args.layout = sizes_.layout;
+    if (args.gate != KdaGate::precomputed) {
+      args.A_log = tensors_.a_log.dl();
+      args.dt_bias = tensors_.dt_bias.dl();
+    }
+    args.state = tensors_.state.dl();
+    args.slots = tensors_.slots.dl();
+    if (sizes_.ragged) args.cu_seqlens = tensors_.starts.dl();
+    args.out = tensors_.out.dl();
+    args.initial_state = sizes_.initial_state;
+    args.qk_l2norm = sizes_.settings.qk_l2norm;
+    if (tensors_.workspace) args.workspace = tensors_.workspace->dl();
+    return args;
+  }
+
   std::int64_t reference_row_step() const {
     const double updates =
         sizes_.active_tokens() * static_cast<double>(sizes_.value_heads * sizes_.state_elements());
@@ -383,8 +294,8 @@ class KdaPrefillTrial : public Trial {
   Runtime& runtime_;
   TrialSite site_;
   Selection selection_;
-  Sizes sizes_;
-  Tensors tensors_;
+  KdaPrefillSizes sizes_;
+  KdaPrefillTensors tensors_;
   CallOptions options_;
 };
 
@@ -392,11 +303,14 @@ class KdaPrefillTrial : public Trial {
 
 Result<std::unique_ptr<Trial>> make_kda_prefill_trial(TrialRequest request) {
   Random random(request.seed);
-  Sizes sizes = sizes_of(request.arguments, *request.selection.op, random);
-  KILN_TRY_ASSIGN(Tensors tensors, create_tensors(request.site, sizes));
-  fill_inputs(tensors, sizes, random);
+  KdaPrefillSizes sizes = kda_prefill_sizes(request.arguments, *request.selection.op, random);
+  KILN_TRY_ASSIGN(KdaPrefillTensors tensors, create_kda_prefill(request.site, sizes));
+  fill_kda_prefill(tensors, sizes, random);
+  const bool has_workspace =
+      request.arch.family() != ArchFamily::x86_64 && request.arguments.call.flag("workspace");
   auto trial =
       std::make_unique<KdaPrefillTrial>(std::move(request), std::move(sizes), std::move(tensors));
+  if (has_workspace) KILN_TRY(trial->make_workspace());
   KILN_TRY(trial->upload());
   return trial;
 }

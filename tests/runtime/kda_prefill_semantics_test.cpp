@@ -20,6 +20,7 @@ const std::vector<std::pair<std::string, std::string>> kPlaces = {
     // implementation, arch
     {"chunked_cpu", "cpu"},       {"cpu", "cpu"},
     {"chunked_cpu", "x86-64-v3"}, {"chunked_cpu", "x86-64-v2"},
+    {"chunk_parallel", "simt"},   {"chunk_parallel", "simt:warp64"},
     {"chunked", "simt"},          {"chunked", "simt:warp64"},
     {"lane_rows", "simt"},        {"lane_rows", "simt:warp64"},
 };
@@ -51,11 +52,21 @@ Result<void> prefill(KdaProblem& p, std::size_t place) {
   args.beta = p.shape.beta;
   args.layout = p.shape.layout;
   args.qk_l2norm = p.shape.qk_l2norm;
+  std::vector<float> workspace;
+  std::vector<std::int64_t> floats(1);
+  if (kPlaces[place].first == "chunk_parallel") {
+    floats[0] = *kda_prefill_workspace_floats(args);
+    workspace.assign(static_cast<std::size_t>(floats[0]), std::nanf(""));
+    args.workspace = {workspace.data(), {kDLCPU, 0}, 1, {kDLFloat, 32, 1},
+                      floats.data(),    nullptr,     0};
+  }
   return kda_prefill(runtime, args, options);
 }
 
 void prefill_and_check(KdaProblem p, std::size_t place) {
-  if (kPlaces[place].first == "chunked" && p.shape.k > 128) place += 2;  // lane_rows serves it
+  while (kPlaces[place].first.starts_with("chunk") && on_simt(place) && p.shape.k > 128) {
+    place += 2;  // lane_rows serves it
+  }
   SCOPED_TRACE(kPlaces[place].first + " on " + kPlaces[place].second);
   const KdaProblem before = p;
   const KdaExpected expected = expected_of(p);
