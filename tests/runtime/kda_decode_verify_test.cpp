@@ -41,8 +41,11 @@ KdaProblem with_policy(KdaShapeOf shape, Tokens tokens, const Lengths& lengths,
   return p;
 }
 
-// Tokens per sequence, dense and packed, policies and accepted counts: each changed, none compiled.
+// Tokens per sequence, dense and packed, policies and accepted counts: each changed, none compiled,
+// once both kernels of a GPU are there, that of one token and that of several.
 TEST_P(KdaVerify, TokensPoliciesAndAcceptedCountsCompileNothing) {
+  KdaProblem one({}, Tokens::one, {1, 1}, 2);
+  check(one);
   KdaProblem first = with_policy({}, Tokens::dense, {3, 3}, KdaStateWrite::last);
   check(first);
   const Counters before = runtime().counters();

@@ -95,16 +95,18 @@ TEST_P(KdaDecodeCompile, NothingSpills) {
 std::set<long> addresses_before_wait(const std::string& ptx) {
   std::set<long> found;
   std::map<std::string, std::set<long>> from;  // register: parameters that went into it
-  static const std::regex kRegister("%[a-z]+[0-9]+"), kOffset("_param_0\\+([0-9]+)");
+  static const std::regex kRegister("%[a-z]+[0-9]+"), kOffset("\\+([0-9]+)\\]");
   std::istringstream lines(ptx.substr(ptx.find(".entry")));
   for (std::string line; std::getline(lines, line);) {
     if (line.find("griddepcontrol.wait") != std::string::npos) return found;
+    const bool is_param = line.find("ld.param") != std::string::npos;
+    const auto read_end = line.begin() + static_cast<long>(is_param ? line.find('[') : line.size());
     std::vector<std::string> registers;
-    for (std::sregex_iterator i(line.begin(), line.end(), kRegister), end; i != end; ++i) {
+    for (std::sregex_iterator i(line.begin(), read_end, kRegister), end; i != end; ++i) {
       registers.push_back(i->str());
     }
-    std::smatch offset;
-    if (line.find("ld.param") != std::string::npos) {
+    if (is_param) {
+      std::smatch offset;
       const long at = std::regex_search(line, offset, kOffset) ? std::stol(offset[1]) : 0;
       for (std::size_t i = 0; i < registers.size(); ++i) {  // more than one: words side by side
         from[registers[i]] = {at + 8 * static_cast<long>(i)};
@@ -140,6 +142,7 @@ TEST(KdaDecodeDependentLaunch, OnlyWeightsAreReadBeforeTheWait) {
                              reinterpret_cast<const char*>(&params));
   };
   const std::set<long> weights = {offset_of(params.a_log), offset_of(params.dt_bias)};
+  bool reads_weights = false;
   const Op& op = **find_op("kda_decode");
   for (const char* gate : {"softplus", "scalar"}) {
     const Shape shape =
@@ -150,11 +153,15 @@ TEST(KdaDecodeDependentLaunch, OnlyWeightsAreReadBeforeTheWait) {
       const auto artifact = nvrtc->compile(*make_input(op, one, shape, newer));
       ASSERT_TRUE(artifact) << words_of(artifact);
       ASSERT_EQ(artifact->format, CodeFormat::ptx);
-      EXPECT_EQ(addresses_before_wait(std::string(
-                    reinterpret_cast<const char*>(artifact->code.data()), artifact->code.size())),
-                weights);
+      const std::string_view ptx(reinterpret_cast<const char*>(artifact->code.data()),
+                                 artifact->code.size());
+      const std::set<long> read = addresses_before_wait(std::string(ptx));
+      EXPECT_TRUE(std::includes(weights.begin(), weights.end(), read.begin(), read.end()))
+          << testing::PrintToString(read);
+      reads_weights |= read == weights;
     }
   }
+  EXPECT_TRUE(reads_weights);  // or nothing was traced
 }
 
 INSTANTIATE_TEST_SUITE_P(Archs, KdaDecodeCompile, testing::ValuesIn(kArchs),

@@ -239,9 +239,8 @@ KILN_DEVICE Values load_values(const KdaParams& p, i64 n, i64 t, int hv, int val
 }
 
 KILN_DEVICE void copy_record(const Global<u32>& record, const Shared<u32>& words, int stage) {
-  const Global<const u32> from(record.raw(0));
   for (int i = thread_rank() * 4; i < kAt.words; i += kKdaThreads * 4) {
-    async_copy<4>(words, stage + i, from, i);
+    async_copy<4>(words, stage + i, record, i);
   }
 }
 

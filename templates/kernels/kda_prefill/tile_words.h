@@ -42,22 +42,16 @@ KILN_DEVICE void store_tile_words(const Global<u32>& to, At at) {
   to.store_vector<4>((warp_size + lane()) * 4, low);
 }
 
-// 8 of a tile's 16 columns y.
-KILN_DEVICE MmaB tile_half(const Shared<u32>& words, int at, int half) {
-  const Vec<u32, 2> pair = words.load_vector<2>(at + lane() * 4 + half * 2);
+KILN_DEVICE MmaB mma_b(u32 one, u32 two) {
   MmaB b;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    b.words[i] = matrix_word_of<Run::along_column>(pair[i], MmaB::row(i), MmaB::column(i));
-  }
+  b.words[0] = matrix_word_of<Run::along_column>(one, MmaB::row(0), MmaB::column(0));
+  b.words[1] = matrix_word_of<Run::along_column>(two, MmaB::row(1), MmaB::column(1));
   return b;
 }
 
 template <bool exact>
-KILN_DEVICE void multiply_half(const Operand& operand, const Shared<u32>& words, int at, int half,
+KILN_DEVICE void multiply_half(const Operand& operand, const MmaB& high, const MmaB& low,
                                MmaC& sum) {
-  const MmaB high = tile_half(words, at, half);
-  const MmaB low = tile_half(words, at + warp_size * 4, half);
   if constexpr (!exact) sum = mma_m16n8k16<bf16>(operand.low, high, sum);
   sum = mma_m16n8k16<bf16>(operand.high, low, sum);
   sum = mma_m16n8k16<bf16>(operand.high, high, sum);
@@ -65,8 +59,13 @@ KILN_DEVICE void multiply_half(const Operand& operand, const Shared<u32>& words,
 
 // sum[v, y] += sum over x of operand[v, x] M[y, x]
 KILN_DEVICE void multiply(const Operand& operand, const Shared<u32>& words, int at, Square& sum) {
-  multiply_half<false>(operand, words, at, 0, sum.halves[0]);
-  multiply_half<false>(operand, words, at, 1, sum.halves[1]);
+  const TileVector high = words.load_vector<4>(at + lane() * 4);
+  const TileVector low = words.load_vector<4>(at + (warp_size + lane()) * 4);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    multiply_half<false>(operand, mma_b(high[2 * half], high[2 * half + 1]),
+                         mma_b(low[2 * half], low[2 * half + 1]), sum.halves[half]);
+  }
 }
 
 // The columns of a Square that this part of the keys' warps finishes.
@@ -82,7 +81,10 @@ struct Share {
 template <bool exact>
 KILN_DEVICE void multiply(const Operand& operand, const Shared<u32>& words, int at, int part,
                           Share& sum) {
-  multiply_half<exact>(operand, words, at, part, sum.half);
+  const int own = at + lane() * 4 + part * 2;
+  const Vec<u32, 2> high = words.load_vector<2>(own);
+  const Vec<u32, 2> low = words.load_vector<2>(own + warp_size * 4);
+  multiply_half<exact>(operand, mma_b(high[0], high[1]), mma_b(low[0], low[1]), sum.half);
 }
 
 // By choice among registers: an index that is no constant would put a Square on the stack.
