@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kda_prefill on an NVIDIA GPU: 8,192 tokens, K = V = 128, in one sequence, in many, and one long.
+// kda_prefill on an NVIDIA GPU: 8,192 tokens, K = V = 128, in one sequence, in many, and one long;
+// with a workspace, by chunk_parallel, and without.
 // Limits: the bytes that it must move at the copy bandwidth that this card has, and the products
 // with the state (3 K V multiply-adds for a token and head) at the matrix rate of its data sheet
 // or any other that the caller knows; the chain of chunks of a sequence is neither. The goal on an
@@ -103,7 +104,8 @@ struct Case {
 
 class Call {
  public:
-  Call(const Machine& machine, const Case& one) : machine_(machine), gate_(one.gate) {
+  Call(const Machine& machine, const Case& one, bool has_workspace)
+      : machine_(machine), gate_(one.gate) {
     const std::int64_t t = one.total(), h = one.heads;
     const auto n = static_cast<std::int64_t>(one.lengths.size());
     using enum ElementType;
@@ -132,6 +134,9 @@ class Call {
     upload(args_.slots, slots);
     upload(args_.cu_seqlens, starts);
     args_.gate = one.gate;
+    if (has_workspace) {
+      add(args_.workspace, f32, {require(kda_prefill_workspace_floats(args_))}, 0, 0);
+    }
   }
 
   void launch() {
@@ -155,8 +160,8 @@ class Call {
   Selection selected_;
 };
 
-void bench_case(const Machine& machine, const Case& one, bench::Format format) {
-  Call call(machine, one);
+void bench_case(const Machine& machine, const Case& one, bool has_workspace, bench::Format format) {
+  Call call(machine, one, has_workspace);
   call.launch();  // compiles and loads
   constexpr int kCalls = 4;
   std::vector<double> times;
@@ -175,7 +180,7 @@ void bench_case(const Machine& machine, const Case& one, bench::Format format) {
                one.name(), call.implementation(), us, one.bytes(), one.operations(),
                gbps / machine.copy_gbps);
   } else {
-    fmt::print("{:<58} {:<24} {:>9.1f} {:>8.1f} {:>7.0f} {:>6.2f}\n", one.name(),
+    fmt::print("{:<58} {:<26} {:>9.1f} {:>8.1f} {:>7.0f} {:>6.2f}\n", one.name(),
                call.implementation(), us, one.operations() / us / 1e6, gbps,
                gbps / machine.copy_gbps);
   }
@@ -212,9 +217,11 @@ int main(int argc, char** argv) {
   const Machine machine{*runtime, gpu, gpu.copy_gbps()};
   if (format == bench::Format::text) {
     fmt::print("{}: copy {:.0f} GB/s\n", gpu.timer.device_name(), machine.copy_gbps);
-    fmt::print("{:<58} {:<24} {:>9} {:>8} {:>7} {:>6}\n", "K=V=128", "", "us", "TFLOP/s", "GB/s",
+    fmt::print("{:<58} {:<26} {:>9} {:>8} {:>7} {:>6}\n", "K=V=128", "", "us", "TFLOP/s", "GB/s",
                "share");
   }
-  for (const Case& one : all_cases()) bench_case(machine, one, format);
+  for (const Case& one : all_cases()) {
+    for (const bool has_workspace : {true, false}) bench_case(machine, one, has_workspace, format);
+  }
   if (with_peers) bench::run_peers(KILN_KDA_PREFILL_PEERS, format);
 }

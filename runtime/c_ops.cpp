@@ -127,6 +127,7 @@ KdaPrefillArgs args_of(const kiln_kda_prefill_args& given, Fields& fields) {
   args.checkpoints = Fields::or_absent(given.checkpoints);
   args.checkpoint_slots = Fields::or_absent(given.checkpoint_slots);
   if (given.checkpoint_every != 0) args.checkpoint_every = given.checkpoint_every;
+  args.workspace = Fields::or_absent(given.workspace);
   if (given.zero_initial_state) args.initial_state = InitialState::zero;
   return args;
 }
@@ -278,6 +279,17 @@ kiln_status kiln_kda_decode(kiln_runtime* runtime, const kiln_kda_decode_args* a
 kiln_status kiln_kda_prefill(kiln_runtime* runtime, const kiln_kda_prefill_args* args,
                              const kiln_call_options* options) {
   return call(runtime, args, options, "kiln_kda_prefill_args", "kda_prefill", kda_prefill);
+}
+kiln_status kiln_kda_prefill_workspace_floats(const kiln_kda_prefill_args* args, int64_t* out) {
+  return guard([&]() -> Result<void> {
+    if (!out) return is_null("out");
+    KILN_TRY_ASSIGN(const auto asked, read_struct(args, "kiln_kda_prefill_args"));
+    Fields fields("kda_prefill");
+    const KdaPrefillArgs all = args_of(asked, fields);
+    KILN_TRY(fields.check());
+    KILN_TRY_ASSIGN(*out, kda_prefill_workspace_floats(all));
+    return {};
+  });
 }
 kiln_status kiln_attention_decode(kiln_runtime* runtime, const kiln_attention_decode_args* args,
                                   const kiln_call_options* options) {

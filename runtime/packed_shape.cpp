@@ -2,7 +2,6 @@
 #include "runtime/packed_shape.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -21,21 +20,7 @@ namespace {
   std::abort();
 }
 
-Answer check_value(const ParamSpec& param, const ShapeValue& value) {
-  if (value.index() != param.default_value.index()) return Answer::no("has another type");
-  const auto* word = std::get_if<std::string>(&value);
-  if (!word) return Answer::yes();
-  if (param.is_variant) {
-    return find_attention_variant(*word) ? Answer::yes()
-                                         : Answer::no("is not known to this process");
-  }
-  if (std::find(param.choices.begin(), param.choices.end(), *word) != param.choices.end()) {
-    return Answer::yes();
-  }
-  return Answer::no(fmt::format("takes {}", fmt::join(param.choices, ", ")));
-}
-
-// `value` has passed check_value.
+// `value` has passed check_shape().
 std::int64_t number_of(const ParamSpec& param, const ShapeValue& value) {
   if (const auto* number = std::get_if<std::int64_t>(&value)) return *number;
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1 : 0;
@@ -84,25 +69,14 @@ PackedShape::PackedShape(const Op& op) : op_(&op) {
 }
 
 Result<PackedShape> PackedShape::of(const Op& op, const Shape& shape) {
-  const auto bad = [&](const Shape::Param& given, const std::string& why) {
-    return fail(ErrorCode::invalid_argument, fmt::format("{}: shape parameter {}={} {}", op.name,
-                                                         given.name, to_text(given.value), why));
-  };
-  PackedShape packed(op);
-  for (const Shape::Param& given : shape.params()) {
-    const auto param = std::find_if(op.shape_params.begin(), op.shape_params.end(),
-                                    [&](const ParamSpec& each) { return each.name == given.name; });
-    if (param == op.shape_params.end()) return bad(given, "is none of this op's");
-    if (const Answer answer = check_value(*param, given.value); !answer) {
-      return bad(given, answer.reason());
-    }
-    packed.set(std::string_view(given.name), number_of(*param, given.value));
-  }
-  for (const ParamSpec& param : op.shape_params) {
-    if (shape.find(param.name)) continue;
+  if (std::ranges::none_of(ops(), [&](const Op& known) { return &known == &op; })) {
     return fail(ErrorCode::invalid_argument,
-                fmt::format("{}: the shape lacks {} ({}); parse_arguments() fills in defaults",
-                            op.name, param.name, param.doc));
+                fmt::format("{}: an op that find_op() does not give", op.name));
+  }
+  KILN_TRY(check_shape(op, shape));
+  PackedShape packed(op);
+  for (const ParamSpec& param : op.shape_params) {
+    packed.set(std::string_view(param.name), number_of(param, *shape.find(param.name)));
   }
   return packed;
 }

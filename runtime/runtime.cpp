@@ -142,8 +142,9 @@ Answer Runtime::is_allowed(const Op& op, const Implementation& implementation) c
 std::vector<Rung> Runtime::chain(const Op& op, const Shape& shape, const Arch& arch,
                                  const void* params) const {
   std::vector<Rung> rungs;
+  const Result<void> fits = check_shape(op, shape);
   for (const Implementation& implementation : op.implementations) {
-    Answer answer = is_allowed(op, implementation);
+    Answer answer = fits ? is_allowed(op, implementation) : Answer::no(fits.error().message);
     if (answer) answer = can_build(implementation, shape, arch);
     if (answer && params) answer = implementation.can_serve(shape, params);
     rungs.push_back({&implementation, std::move(answer)});
@@ -153,6 +154,7 @@ std::vector<Rung> Runtime::chain(const Op& op, const Shape& shape, const Arch& a
 
 Result<Selection> Runtime::select(const Op& op, const Shape& shape, const Arch& arch,
                                   const void* params) const {
+  KILN_TRY(check_shape(op, shape));
   Selection selection;
   selection.op = &op;
   for (auto& [rung, answer] : chain(op, shape, arch, params)) {
@@ -189,6 +191,7 @@ Result<std::shared_ptr<const Kernel>> Runtime::kernel(const Selection& selection
   if (!selection.op || !selection.implementation) {
     return fail(ErrorCode::invalid_argument, "Runtime::kernel: a selection without an op");
   }
+  KILN_TRY(check_shape(*selection.op, shape));
   const std::string name = Impl::name_of_kernel(*selection.implementation, shape, arch, device);
   return impl_->loaded(name, arch, device, stream,
                        [&] { return impl_->find_or_compile(selection, shape, arch, device); });

@@ -74,7 +74,42 @@ Shape defaults_of(const std::vector<ParamSpec>& specs) {
   return shape;
 }
 
+Result<void> check_value(const Op& op, const ParamSpec& spec, const ShapeValue& value) {
+  const auto refuse = [&](const std::string& why) {
+    return fail(ErrorCode::invalid_argument, fmt::format("{}: shape parameter {}={} {}", op.name,
+                                                         spec.name, to_text(value), why));
+  };
+  if (value.index() != spec.default_value.index()) return refuse("has another type");
+  const auto* const word = std::get_if<std::string>(&value);
+  if (!word) return {};
+  if (spec.is_variant) {
+    if (find_attention_variant(*word)) return {};
+    return fail(ErrorCode::invalid_argument, unknown_attention_variant(op.name, *word));
+  }
+  if (std::find(spec.choices.begin(), spec.choices.end(), *word) != spec.choices.end()) return {};
+  return refuse(fmt::format("takes {}", fmt::join(spec.choices, ", ")));
+}
+
 }  // namespace
+
+Result<void> check_shape(const Op& op, const Shape& shape) {
+  for (const Shape::Param& given : shape.params()) {
+    const ParamSpec* const spec = find_param(op.shape_params, given.name);
+    if (!spec) {
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("{}: shape parameter {}={} is none of this op's", op.name, given.name,
+                              to_text(given.value)));
+    }
+    KILN_TRY(check_value(op, *spec, given.value));
+  }
+  for (const ParamSpec& spec : op.shape_params) {
+    if (shape.find(spec.name)) continue;
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{}: the shape lacks {} ({}); parse_arguments() fills in defaults",
+                            op.name, spec.name, spec.doc));
+  }
+  return {};
+}
 
 Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given) {
   OpArguments arguments{defaults_of(op.shape_params), defaults_of(op.call_params)};

@@ -104,6 +104,7 @@ std::vector<std::string> options_for(const Arch& arch) {
 
 Result<CompileInput> make_input(const Op& op, const Implementation& implementation,
                                 const Shape& shape, const Arch& arch) {
+  KILN_TRY(check_shape(op, shape));
   const std::optional<std::string_view> source = find_source(implementation.source);
   if (!source) {
     return fail(ErrorCode::internal,
@@ -113,11 +114,8 @@ Result<CompileInput> make_input(const Op& op, const Implementation& implementati
   std::vector<SourceText> headers = other_dialects(arch);
   for (const ParamSpec& spec : op.shape_params) {
     if (!spec.is_variant) continue;
-    const KnownAttentionVariant* const variant = find_attention_variant(shape.word(spec.name));
-    if (!variant)
-      return fail(ErrorCode::invalid_argument,
-                  unknown_attention_variant(op.name, shape.word(spec.name)));
-    headers.insert(headers.begin(), attention_variant_header(*variant));
+    headers.insert(headers.begin(),
+                   attention_variant_header(*find_attention_variant(shape.word(spec.name))));
   }
   headers.insert(headers.begin(), shape_header(op, shape));
   KILN_TRY_ASSIGN(std::vector<SourceText> reached, reached_headers(*source, headers));

@@ -78,6 +78,12 @@ using NameValue = std::pair<std::string, std::string>;
 // wrong type or out of range (with what is accepted), a name given twice.
 KILN_API Result<OpArguments> parse_arguments(const Op& op, std::span<const NameValue> given);
 
+// Whether `shape` has every shape parameter of `op` and nothing else, each with a
+// value of its type that is accepted. What is compiled, prepared or called for a shape asks first:
+// the getters of a Shape end the program over what is not there.
+// Errors: invalid_argument, saying which and what it takes.
+KILN_API Result<void> check_shape(const Op& op, const Shape& shape);
+
 // Whether `implementation` is written for the family of `arch` and meant for `shape`.
 KILN_API Answer is_written_for(const Implementation& implementation, const Shape& shape,
                                const Arch& arch);
@@ -87,7 +93,7 @@ KILN_API Answer can_build(const Implementation& implementation, const Shape& sha
 
 // The complete input for a compiler: source, exactly the headers it reaches, and the generated
 // header "kiln/shape.h", which holds the shape as constants.
-// Errors: internal, when an embedded file is missing.
+// Errors: invalid_argument, as check_shape(); internal, when an embedded file is missing.
 KILN_API Result<CompileInput> make_input(const Op& op, const Implementation& implementation,
                                          const Shape& shape, const Arch& arch);
 

@@ -2,10 +2,10 @@
 // How a kernel is launched, in CUDA's terms.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <new>
 
 #include "jit/base/export.h"
 
@@ -47,29 +47,33 @@ class KILN_API LaunchPlan {
   }
 
   // More than kStepsMax are a bug in the caller and end the program.
-  void push_back(const LaunchStep& step) {
-    if (size_ == kStepsMax) refuse_step();
-    steps_[size_++] = step;
-  }
+  void push_back(const LaunchStep& step) { add() = step; }
 
   // A step to be filled in where it is.
   LaunchStep& add() {
     if (size_ == kStepsMax) refuse_step();
-    return steps_[size_++];
+    return *new (&room_.steps[size_++]) LaunchStep();
   }
 
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  const LaunchStep* begin() const { return steps_.data(); }
-  const LaunchStep* end() const { return steps_.data() + size_; }
-  const LaunchStep& operator[](std::size_t i) const { return steps_[i]; }
-  const LaunchStep& front() const { return steps_.front(); }
-  const LaunchStep& back() const { return steps_[size_ - 1]; }
+  const LaunchStep* begin() const { return room_.steps; }
+  const LaunchStep* end() const { return room_.steps + size_; }
+  const LaunchStep& operator[](std::size_t i) const { return room_.steps[i]; }
+  const LaunchStep& front() const { return room_.steps[0]; }
+  const LaunchStep& back() const { return room_.steps[size_ - 1]; }
 
  private:
   [[noreturn]] static void refuse_step();
 
-  std::array<LaunchStep, kStepsMax> steps_;
+  // Steps begin when they are added: most calls have one, and to clear room for all of them takes
+  // longer than the rest of a plan.
+  union Room {
+    Room() {}
+    LaunchStep steps[kStepsMax];
+  };
+
+  Room room_;
   std::size_t size_ = 0;
 };
 

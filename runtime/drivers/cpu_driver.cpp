@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -119,23 +120,31 @@ class CpuDriver : public Driver {
     KILN_TRY(check_index(index));
     const std::size_t rounded =
         (std::max<std::size_t>(size_bytes, 1) + kAlignment - 1) / kAlignment;
-    AlignedMemory memory(std::aligned_alloc(kAlignment, rounded * kAlignment));
+    const bool overflows = size_bytes > PTRDIFF_MAX;
+    AlignedMemory memory(overflows ? nullptr
+                                   : std::aligned_alloc(kAlignment, rounded * kAlignment));
     if (!memory) {
       return fail(ErrorCode::out_of_memory, fmt::format("cannot allocate {} bytes", size_bytes));
     }
     return std::make_unique<HostMemory>(std::move(memory), size_bytes);
   }
 
-  Result<void> copy_to_device(int, void* device, const void* host, std::size_t bytes) override {
+  Result<void> copy_to_device(int index, void* device, const void* host,
+                              std::size_t bytes) override {
+    KILN_TRY(check_index(index));
     if (bytes > 0) std::memcpy(device, host, bytes);
     return {};
   }
-  Result<void> copy_to_host(int, void* host, const void* device, std::size_t bytes) override {
+  Result<void> copy_to_host(int index, void* host, const void* device, std::size_t bytes) override {
+    KILN_TRY(check_index(index));
     if (bytes > 0) std::memcpy(host, device, bytes);
     return {};
   }
-  Result<void> synchronize(int, Stream) override { return {}; }
-  Result<bool> is_capturing(int, Stream) override { return false; }
+  Result<void> synchronize(int index, Stream) override { return check_index(index); }
+  Result<bool> is_capturing(int index, Stream) override {
+    KILN_TRY(check_index(index));
+    return false;
+  }
 
  private:
   static Result<void> check_index(int index) {

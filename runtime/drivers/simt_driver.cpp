@@ -238,18 +238,24 @@ Result<std::unique_ptr<DeviceMemory>> SimtDriver::allocate(int index, std::size_
                                           std::move(memory), size_bytes);
 }
 
-Result<void> SimtDriver::copy_to_device(int, void* device, const void* host, std::size_t bytes) {
+Result<void> SimtDriver::copy_to_device(int index, void* device, const void* host,
+                                        std::size_t bytes) {
+  KILN_TRY(check_index(index));
   if (bytes > 0) std::memcpy(device, host, bytes);
   return {};
 }
-Result<void> SimtDriver::copy_to_host(int, void* host, const void* device, std::size_t bytes) {
+Result<void> SimtDriver::copy_to_host(int index, void* host, const void* device,
+                                      std::size_t bytes) {
+  KILN_TRY(check_index(index));
   if (bytes > 0) std::memcpy(host, device, bytes);
   return {};
 }
-Result<void> SimtDriver::synchronize(int, Stream) {
+Result<void> SimtDriver::synchronize(int index, Stream) {
+  KILN_TRY(check_index(index));
   return {};
 }
-Result<bool> SimtDriver::is_capturing(int, Stream) {
+Result<bool> SimtDriver::is_capturing(int index, Stream) {
+  KILN_TRY(check_index(index));
   return false;
 }
 

@@ -251,24 +251,28 @@ Result<int> splits_of(const AttentionDecodeArgs& args, const Sizes& sizes) {
   return splits;
 }
 
-AttentionDecodeParams::Heads rows_of(const DLTensor& tensor, const AttentionDecodeArgs& args) {
-  const int heads = is_tokenless(args) ? 1 : 2;
-  return {address_of(tensor), stride_of(tensor, 0), is_tokenless(args) ? 0 : stride_of(tensor, 1),
-          stride_of(tensor, heads)};
+// Field by field, into cleared parameters: a struct that is put together and then copied in larger
+// pieces makes the processor wait for its own stores.
+void set_rows(const DLTensor& tensor, const AttentionDecodeArgs& args,
+              AttentionDecodeParams::Heads* heads) {
+  const bool tokenless = is_tokenless(args);
+  heads->data = address_of(tensor);
+  heads->sequence_stride = stride_of(tensor, 0);
+  if (!tokenless) heads->token_stride = stride_of(tensor, 1);
+  heads->head_stride = stride_of(tensor, tokenless ? 1 : 2);
 }
 
-AttentionDecodeParams::Pages pages_of(const DLTensor& cache, const std::optional<DLTensor>& scale) {
-  AttentionDecodeParams::Pages pages{};
-  pages.data = address_of(cache);
-  pages.page_stride = stride_of(cache, 0);
-  pages.token_stride = stride_of(cache, 1);
-  pages.head_stride = is_headless(cache) ? 0 : stride_of(cache, 2);
-  if (!scale) return pages;
-  pages.scale = static_cast<const float*>(address_of(*scale));
-  pages.scale_sequence_stride = scale->ndim == 2 ? stride_of(*scale, 0) : 0;
+void set_pages_of(const DLTensor& cache, const std::optional<DLTensor>& scale,
+                  AttentionDecodeParams::Pages* pages) {
+  pages->data = address_of(cache);
+  pages->page_stride = stride_of(cache, 0);
+  pages->token_stride = stride_of(cache, 1);
+  if (!is_headless(cache)) pages->head_stride = stride_of(cache, 2);
+  if (!scale) return;
+  pages->scale = static_cast<const float*>(address_of(*scale));
+  if (scale->ndim == 2) pages->scale_sequence_stride = stride_of(*scale, 0);
   const int last = scale->ndim - 1;
-  pages.scale_head_stride = scale->shape[last] == 1 ? 0 : stride_of(*scale, last);
-  return pages;
+  if (scale->shape[last] != 1) pages->scale_head_stride = stride_of(*scale, last);
 }
 
 const float* floats_of(const std::optional<DLTensor>& tensor) {
@@ -291,13 +295,15 @@ void set_pages(AttentionDecodeParams& params, const AttentionDecodeArgs& args) {
 }
 
 AttentionDecodeParams params_of(const AttentionDecodeArgs& args, const Sizes& sizes, int splits) {
-  AttentionDecodeParams params{};
-  params.q = rows_of(args.q, args);
-  params.out = rows_of(args.out, args);
-  params.k = pages_of(args.k_cache, args.k_scale);
+  AttentionDecodeParams params;
+  clear_params(&params);
+  set_rows(args.q, args, &params.q);
+  set_rows(args.out, args, &params.out);
+  set_pages_of(args.k_cache, args.k_scale, &params.k);
   // The values of a latent cache are keys, and so is their scale.
-  params.v = args.v_cache ? pages_of(*args.v_cache, args.v_scale)
-                          : pages_of(args.k_cache, args.v_scale ? args.v_scale : args.k_scale);
+  const bool has_values = args.v_cache.has_value();
+  set_pages_of(has_values ? *args.v_cache : args.k_cache,
+               has_values || args.v_scale ? args.v_scale : args.k_scale, &params.v);
   set_pages(params, args);
   if (args.lse) {
     params.lse = static_cast<float*>(address_of(*args.lse));

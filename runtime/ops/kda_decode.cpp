@@ -53,7 +53,8 @@ Result<void> check_numbers(const KdaDecodeArgs& args) {
 
 KdaDecodeParams params_of(const KdaDecodeArgs& args, const KdaTensors& tensors,
                           const KdaSizes& sizes) {
-  KdaDecodeParams params{};
+  KdaDecodeParams params;
+  clear_params(&params);
   fill_kda(tensors, sizes, &params);
   params.scale = kda_scale(args.scale, sizes);
   params.l2norm_eps = args.l2norm_eps;

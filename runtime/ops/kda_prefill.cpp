@@ -7,7 +7,9 @@
 
 #include "runtime/ops/call.h"
 #include "runtime/ops/kda_tensors.h"
+#include "templates/kernels/kda_prefill/chunk.h"
 #include "templates/kernels/kda_prefill/params.h"
+#include "templates/kernels/varlen/tile_count.h"
 
 namespace kiln {
 namespace {
@@ -28,6 +30,19 @@ Result<void> check_numbers(const KdaPrefillArgs& args) {
         fmt::format("checkpoint_every is {}; it must be 1 or more", args.checkpoint_every));
   }
   return {};
+}
+
+Result<void> check_token_ranks(const TensorCheck& check, const KdaPrefillArgs& args) {
+  KILN_TRY(check.check_rank("slots", args.slots, 1));
+  if (is_absent(args.cu_seqlens)) return check.check_rank("q", args.q, 4);
+  return check.check_rank("cu_seqlens", args.cu_seqlens, 1);
+}
+
+Result<void> check_workspace(TensorCheck& check, const KdaPrefillArgs& args) {
+  if (is_absent(args.workspace)) return {};
+  KILN_TRY(check.check_rank("workspace", args.workspace, 1));
+  return check.check_dense("workspace", args.workspace, ElementType::f32,
+                           {{"floats", args.workspace.shape[0]}});
 }
 
 // The arguments that kda_decode does not have.
@@ -54,7 +69,8 @@ Result<void> check_prefix(TensorCheck& check, const KdaPrefillArgs& args, const 
 
 KdaPrefillParams params_of(const KdaPrefillArgs& args, const KdaTensors& tensors,
                            const KdaSizes& sizes) {
-  KdaPrefillParams params{};
+  KdaPrefillParams params;
+  clear_params(&params);
   fill_kda(tensors, sizes, &params);
   params.scale = kda_scale(args.scale, sizes);
   params.l2norm_eps = args.l2norm_eps;
@@ -73,10 +89,36 @@ KdaPrefillParams params_of(const KdaPrefillArgs& args, const KdaTensors& tensors
     params.checkpoint_columns = args.checkpoint_slots.shape[1];
     params.checkpoint_every = args.checkpoint_every;
   }
+  if (!is_absent(args.workspace)) {
+    params.workspace = static_cast<float*>(address_of(args.workspace));
+    params.workspace_floats = args.workspace.shape[0];
+  }
   return params;
 }
 
 }  // namespace
+
+Result<std::int64_t> kda_prefill_workspace_floats(const KdaPrefillArgs& args) {
+  const TensorCheck check("kda_prefill");
+  KILN_TRY(check_token_ranks(check, args));
+  const int rank = is_absent(args.cu_seqlens) ? 4 : 3;
+  KILN_TRY(check.check_rank("q", args.q, rank));
+  KILN_TRY(check.check_rank("v", args.v, rank));
+  const std::int64_t k = args.q.shape[rank - 1];
+  if (k != 64 && k != 128) return 0;
+  for (int dim = 0; dim < rank - 1; ++dim) {
+    for (const std::int64_t size : {args.q.shape[dim], args.v.shape[dim], args.slots.shape[0]}) {
+      if (size > INT32_MAX) return refuse(fmt::format("a dimension of {}", size));
+    }
+  }
+  const std::int64_t chunks =
+      rank == 3 ? varlen_tile_count(args.q.shape[0], args.slots.shape[0], kKdaPrefillChunk)
+                : args.q.shape[0] * ((args.q.shape[1] + kKdaPrefillChunk - 1) / kKdaPrefillChunk);
+  const std::int64_t per_chunk =
+      args.v.shape[rank - 2] * kda_prefill_record(static_cast<int>(k)).words;
+  if (chunks > 0 && per_chunk > INT64_MAX / chunks) return refuse("its tensors are too large");
+  return chunks * per_chunk;
+}
 
 Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args, const CallOptions& options) {
   const KdaTensors tensors{args.q,     args.k,     args.v,          args.a,
@@ -85,15 +127,11 @@ Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args, const Cal
   const KdaKind kind{args.gate, args.beta, args.layout, args.qk_l2norm};
   TensorCheck check("kda_prefill");
   KILN_TRY(check_numbers(args));
-  KILN_TRY(check.check_rank("slots", args.slots, 1));
-  if (!is_absent(args.cu_seqlens)) {
-    KILN_TRY(check.check_rank("cu_seqlens", args.cu_seqlens, 1));
-  } else {
-    KILN_TRY(check.check_rank("q", args.q, 4));
-  }
+  KILN_TRY(check_token_ranks(check, args));
   KILN_TRY_ASSIGN(const KdaSizes& sizes, check_kda(check, "kda_prefill", tensors, kind,
                                                    std::numeric_limits<std::int64_t>::max()));
   KILN_TRY(check_prefix(check, args, sizes));
+  KILN_TRY(check_workspace(check, args));
   static const Op* const op = *find_op("kda_prefill");
   const KdaPrefillParams params = params_of(args, tensors, sizes);
   return call_op(runtime, kda_shape_of(*op, sizes, kind), check.device(), &params, options);

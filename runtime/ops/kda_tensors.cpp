@@ -153,20 +153,21 @@ Result<void> check_kda_matrices(std::string_view op, std::string_view name,
                           op, name, stride_of(states, rows), states.shape[rows + 1]));
 }
 
+// Words by their place among the choices of the shape, which is that of the enumerators.
 PackedShape kda_shape_of(const Op& op, const KdaSizes& sizes, const KdaKind& kind) {
-  constexpr ShapeTag kGates[] = {"softplus", "lower_bound", "precomputed", "scalar"};
-  constexpr ShapeTag kBetas[] = {"logit", "doubled", "given"};
+  static_assert(static_cast<int>(bf16) == 0 && static_cast<int>(f16) == 1 &&
+                static_cast<int>(f32) == 2);
   PackedShape shape(op);
   shape.set("H", sizes.heads);
   shape.set("HV", sizes.value_heads);
   shape.set("K", sizes.k);
   shape.set("V", sizes.v);
-  shape.set_word("gate", kGates[static_cast<int>(kind.gate)]);
-  shape.set_word("beta", kBetas[static_cast<int>(kind.beta)]);
-  shape.set_word("io", tag_of(sizes.io));
-  shape.set_word("gate_io", tag_of(sizes.gate_io));
-  shape.set_word("state", tag_of(sizes.state));
-  shape.set_word("layout", kind.layout == KdaLayout::VK ? ShapeTag("VK") : ShapeTag("KV"));
+  shape.set("gate", static_cast<int>(kind.gate));
+  shape.set("beta", static_cast<int>(kind.beta));
+  shape.set("io", static_cast<int>(sizes.io));
+  shape.set("gate_io", static_cast<int>(sizes.gate_io));
+  shape.set("state", sizes.state == f32 ? 0 : 1);
+  shape.set("layout", static_cast<int>(kind.layout));
   shape.set("qk_l2norm", kind.qk_l2norm);
   return shape;
 }

@@ -204,6 +204,16 @@ Binding kda_decode_binding() {
       });
 }
 
+// The CPU needs none, and a prompt whose chunks take more than this is served without: the room is
+// for whoever has it to give.
+Result<std::int64_t> kda_prefill_workspace(const void* given) {
+  constexpr std::int64_t kFloatsMax = std::int64_t{1} << 28;
+  const auto& args = *static_cast<const KdaPrefillArgs*>(given);
+  if (args.q.device.device_type == kDLCPU) return 0;
+  KILN_TRY_ASSIGN(const std::int64_t floats, kda_prefill_workspace_floats(args));
+  return floats <= kFloatsMax ? floats : 0;
+}
+
 Binding kda_prefill_binding() {
   using A = KdaPrefillArgs;
   return bind<A, kiln::kda_prefill>(
@@ -225,6 +235,7 @@ Binding kda_prefill_binding() {
           optional_update<&A::checkpoints>("checkpoints"),
           optional_input<&A::checkpoint_slots>("checkpoint_slots"),
           value<&A::checkpoint_every>("checkpoint_every"),
+          workspace<&A::workspace>("workspace", kda_prefill_workspace),
           choice<&A::gate>("gate", {"softplus", "lower_bound", "precomputed", "scalar"}),
           choice<&A::beta>("beta", {"logit", "doubled", "given"}),
           choice<&A::layout>("layout", {"VK", "KV"}),

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "runtime/reference/comparison.h"
@@ -63,18 +64,25 @@ class KdaPrefillTrial : public Trial {
     options_.stream = request.stream;
   }
 
+  Result<void> make_workspace() {
+    KILN_TRY_ASSIGN(const std::int64_t floats, kda_prefill_workspace_floats(args()));
+    if (floats == 0) return {};
+    KILN_TRY_ASSIGN(workspace_,
+                    TrialTensor::create(*site_.driver, site_.device, ElementType::f32, {floats}));
+    return {};
+  }
+
   Result<void> upload() {
     KILN_TRY(tensors_.upload_inputs(*site_.driver));
     return reset();
   }
 
-  Result<void> launch() override {
-    auto args = kda_trial_args<KdaPrefillArgs>(tensors_, sizes_);
-    args.initial_state = initial_state_;
-    return kda_prefill(runtime_, args, options_);
-  }
+  Result<void> launch() override { return kda_prefill(runtime_, args(), options_); }
 
-  Result<void> reset() override { return tensors_.reset(*site_.driver); }
+  Result<void> reset() override {
+    if (workspace_) KILN_TRY(workspace_->poison(*site_.driver));
+    return tensors_.reset(*site_.driver);
+  }
 
   Result<std::vector<OutputError>> compare() override {
     Written written;
@@ -113,6 +121,13 @@ class KdaPrefillTrial : public Trial {
   const Selection& selection() const override { return selection_; }
 
  private:
+  KdaPrefillArgs args() const {
+    auto args = kda_trial_args<KdaPrefillArgs>(tensors_, sizes_);
+    args.initial_state = initial_state_;
+    if (workspace_) args.workspace = workspace_->dl();
+    return args;
+  }
+
   std::int64_t reference_row_step() const {
     const double updates = static_cast<double>(sizes_.active_tokens()) *
                            static_cast<double>(sizes_.value_heads * sizes_.state_elements());
@@ -234,6 +249,7 @@ class KdaPrefillTrial : public Trial {
   KdaTrialSizes sizes_;
   InitialState initial_state_;
   KdaTrialTensors tensors_;
+  std::optional<TrialTensor> workspace_;
   CallOptions options_;
 };
 
@@ -246,8 +262,11 @@ Result<std::unique_ptr<Trial>> make_kda_prefill_trial(TrialRequest request) {
   KILN_TRY_ASSIGN(KdaTrialTensors tensors,
                   create_kda_tensors(request.site, sizes, token_extents(sizes)));
   fill_kda_inputs(tensors, sizes, random);
+  const bool has_workspace =
+      request.arch.family() != ArchFamily::x86_64 && request.arguments.call.flag("workspace");
   auto trial =
       std::make_unique<KdaPrefillTrial>(std::move(request), std::move(sizes), std::move(tensors));
+  if (has_workspace) KILN_TRY(trial->make_workspace());
   KILN_TRY(trial->upload());
   return trial;
 }

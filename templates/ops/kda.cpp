@@ -24,6 +24,25 @@ bool rows_aligned(const KdaHeads& heads, int element_bytes, std::uint64_t bytes)
   return ((reinterpret_cast<std::uintptr_t>(heads.data) | offsets) & (bytes - 1)) == 0;
 }
 
+// Whether no tensor is null that has elements.
+Answer are_there(const KdaShape& shape, const KdaParams& p) {
+  struct Tensor {
+    const char* name;
+    const void* data;
+    bool empty;  // and so may have no data
+  };
+  const bool no_tokens = p.cu_seqlens != nullptr ? p.total == 0 : p.tokens == 0;
+  for (const auto& [name, data, empty] :
+       {Tensor{"q", p.q.data, no_tokens}, Tensor{"k", p.k.data, no_tokens},
+        Tensor{"v", p.v.data, no_tokens}, Tensor{"a", p.a.data, no_tokens},
+        Tensor{"b", p.b.data, no_tokens}, Tensor{"out", p.out.data, no_tokens},
+        Tensor{"a_log", p.a_log, !shape.has_rate},
+        Tensor{"state", p.state.data, p.state.slots == 0}, Tensor{"slots", p.slots, false}}) {
+    if (!data && !empty) return Answer::no(fmt::format("{} is null", name));
+  }
+  return Answer::yes();
+}
+
 }  // namespace
 
 std::vector<ParamSpec> kda_shape_params() {
@@ -92,22 +111,10 @@ Answer can_serve_kda(const KdaShape& shape, const KdaParams& p) {
   if (p.slot_bytes != 4 && p.slot_bytes != 8) {
     return Answer::no(fmt::format("slot_bytes is {}; slots have 4 or 8 bytes", p.slot_bytes));
   }
-  if (p.batch == 0) return Answer::yes();
-  struct Tensor {
-    const char* name;
-    const void* data;
-    bool empty;  // and so may have no data
-  };
-  const bool no_tokens = p.cu_seqlens != nullptr ? p.total == 0 : p.tokens == 0;
-  for (const auto& [name, data, empty] :
-       {Tensor{"q", p.q.data, no_tokens}, Tensor{"k", p.k.data, no_tokens},
-        Tensor{"v", p.v.data, no_tokens}, Tensor{"a", p.a.data, no_tokens},
-        Tensor{"b", p.b.data, no_tokens}, Tensor{"out", p.out.data, no_tokens},
-        Tensor{"a_log", p.a_log, !shape.has_rate},
-        Tensor{"state", p.state.data, p.state.slots == 0}, Tensor{"slots", p.slots, false}}) {
-    if (!data && !empty) return Answer::no(fmt::format("{} is null", name));
-  }
-  return Answer::yes();
+  const bool all_there = p.q.data && p.k.data && p.v.data && p.a.data && p.b.data && p.out.data &&
+                         p.a_log && p.state.data && p.slots;
+  if (all_there || p.batch == 0) return Answer::yes();
+  return are_there(shape, p);
 }
 
 Answer is_aligned_kda(const KdaShape& shape, const KdaParams& p) {

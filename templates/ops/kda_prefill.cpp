@@ -11,6 +11,7 @@
 #include "templates/kernels/kda_prefill/chunk.h"
 #include "templates/kernels/kda_prefill/params.h"
 #include "templates/kernels/kda_prefill/slices.h"
+#include "templates/kernels/varlen/tile_count.h"
 #include "templates/ops/kda.h"
 #include "templates/ops/ops.h"
 
@@ -19,6 +20,9 @@ namespace {
 
 // Fewer tokens than this in each sequence go through the recurrence.
 constexpr std::int64_t kTokensChunked = 32;
+
+// Below this, preparing chunks in a launch of their own saves nothing.
+constexpr std::int64_t kTokensParallel = 64;
 
 constexpr std::string_view kMatrixArchs[] = {"gfx90a", "gfx942", "gfx950"};
 
@@ -37,6 +41,14 @@ Answer can_serve_prefill(const KdaShape& shape, const void* params) {
   return Answer::yes();
 }
 
+// Of all sequences: as many as there may be, where only the kernel knows where they begin.
+std::int64_t chunks_of(const KdaPrefillParams& p) {
+  if (p.cu_seqlens != nullptr) return varlen_tile_count(p.total, p.batch, kKdaPrefillChunk);
+  constexpr std::int64_t kTokensMax = std::int64_t{1} << 35;  // nothing overflows up to here
+  return p.batch *
+         ((std::min<std::int64_t>(p.tokens, kTokensMax) + kKdaPrefillChunk - 1) / kKdaPrefillChunk);
+}
+
 Answer can_serve_chunked(const KdaShape& shape, const void* params) {
   const KdaPrefillParams& p = params_of(params);
   if (p.batch > 0 && p.checkpoints.data && p.checkpoint_every % kKdaPrefillChunk != 0) {
@@ -46,12 +58,43 @@ Answer can_serve_chunked(const KdaShape& shape, const void* params) {
   return can_serve_prefill(shape, params);
 }
 
+Answer can_serve_parallel(const KdaShape& shape, const void* params) {
+  const KdaPrefillParams& p = params_of(params);
+  if (p.workspace == nullptr) return Answer::quick_no("the call has no workspace");
+  if (Answer chunked = can_serve_chunked(shape, params); !chunked) return chunked;
+  const std::int64_t chunks = chunks_of(p);
+  if (chunks > INT32_MAX / shape.value_heads) {
+    return Answer::quick_no("{} chunks of {} heads are too many for a launch", chunks,
+                            shape.value_heads);
+  }
+  const std::int64_t floats = chunks * shape.value_heads * kda_prefill_record(shape.k).words;
+  if (p.workspace_floats < floats) {
+    return Answer::quick_no("the workspace has {} floats, and {} are needed", p.workspace_floats,
+                            floats);
+  }
+  if (reinterpret_cast<std::uintptr_t>(p.workspace) % 16 != 0) {
+    return Answer::quick_no("the workspace is not 16-byte aligned");
+  }
+  return Answer::yes();
+}
+
+// Of one sequence; the average where only the kernel knows.
+std::int64_t sequence_tokens(const KdaPrefillParams& p) {
+  return p.cu_seqlens != nullptr ? p.total / std::max(p.batch, 1) : p.tokens;
+}
+
+Answer worth_from(const KdaPrefillParams& p, std::int64_t tokens_min) {
+  const std::int64_t tokens = sequence_tokens(p);
+  if (tokens >= tokens_min) return Answer::yes();
+  return Answer::quick_no("{} tokens per sequence; worth it from {} on", tokens, tokens_min);
+}
+
 // Chunks are computed whole.
 Answer is_best_chunked(const KdaShape&, const void* params) {
-  const KdaPrefillParams& p = params_of(params);
-  const std::int64_t tokens = p.cu_seqlens != nullptr ? p.total / std::max(p.batch, 1) : p.tokens;
-  if (tokens >= kTokensChunked) return Answer::yes();
-  return Answer::quick_no("{} tokens per sequence; worth it from {} on", tokens, kTokensChunked);
+  return worth_from(params_of(params), kTokensChunked);
+}
+Answer is_best_parallel(const KdaShape&, const void* params) {
+  return worth_from(params_of(params), kTokensParallel);
 }
 
 Answer can_build_chunked(const Shape& shape, const Arch& arch) {
@@ -79,6 +122,28 @@ LaunchPlan plan_chunked_gpu(const KdaShape& shape, const void* params) {
   step.dims.block.x = kKdaThreads;
   step.dims.shared_bytes_dynamic = static_cast<std::uint32_t>(kda_prefill_shared(shape.k).total);
   step.dims.programmatic_dependent_launch = true;
+  return plan;
+}
+
+LaunchPlan plan_parallel(const KdaShape& shape, const void* params) {
+  const KdaPrefillParams& p = params_of(params);
+  const std::int64_t states = kda_states(shape, p);
+  LaunchPlan plan;
+  if (states == 0) return plan;
+  if (const std::int64_t records = chunks_of(p) * shape.value_heads; records > 0) {
+    LaunchStep& prepare = plan.add();
+    prepare.entry = 0;
+    prepare.dims.grid.x = static_cast<std::uint32_t>(records);
+    prepare.dims.block.x = kKdaThreads;
+    prepare.dims.programmatic_dependent_launch = true;
+  }
+  LaunchStep& scan = plan.add();
+  scan.entry = 1;
+  scan.dims.grid.x = static_cast<std::uint32_t>(states);
+  scan.dims.grid.y = static_cast<std::uint32_t>(shape.v / kKdaPrefillScanValues);
+  scan.dims.block.x = kKdaThreads;
+  scan.dims.shared_bytes_dynamic = static_cast<std::uint32_t>(kda_prefill_scan_shared(shape.k));
+  scan.dims.programmatic_dependent_launch = true;
   return plan;
 }
 
@@ -121,6 +186,12 @@ std::vector<ParamSpec> call_params() {
       integer("tokens", "tokens of each sequence; with ragged, of the longest", 256),
       ParamSpec{"ragged", "sequences of every length from 0 on", ShapeValue(false), 0, 0, {}},
       integer("pool", "slots of the state pool; 0: as many as batch", 0),
+      ParamSpec{"workspace",
+                "whether a call on a GPU has one: then chunks are prepared side by side",
+                ShapeValue(true),
+                0,
+                0,
+                {}},
       ParamSpec{"zero_initial_state",
                 "whether sequences begin with a zero state or with their slot's",
                 ShapeValue(false),
@@ -141,6 +212,18 @@ Op kda_prefill_op() {
       .params_bytes = sizeof(KdaPrefillParams),
       .implementations =
           {
+              Implementation{
+                  .name = "kda_prefill/chunk_parallel",
+                  .doc = "GPU, with a workspace: all chunks prepared at once, then the states "
+                         "taken through them",
+                  .families = {ArchFamily::nvidia, ArchFamily::amd},
+                  .can_build = can_build_chunked,
+                  .can_serve = can_serve_parallel,
+                  .is_best = is_best_parallel,
+                  .plan = plan_parallel,
+                  .source = "kda_prefill/chunk_parallel.cu",
+                  .name_expressions = {"kiln::kda_prefill_prepare", "kiln::kda_prefill_scan"},
+              },
               Implementation{
                   .name = "kda_prefill/chunked",
                   .doc = "GPU: chunks of 16 tokens on matrix instructions, the state in registers",

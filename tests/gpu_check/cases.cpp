@@ -23,6 +23,7 @@ const std::vector<Case>& cases() {
       {"kda_prefill", {}},
       {"kda_prefill",
        {{"batch", "1"}, {"tokens", "1000"}, {"H", "8"}, {"HV", "16"}, {"gate", "scalar"}}},
+      {"kda_prefill", {{"batch", "1"}, {"tokens", "4096"}, {"H", "8"}, {"HV", "8"}}},
       {"kda_prefill", {{"batch", "8"}, {"tokens", "9"}, {"layout", "KV"}, {"state", "bf16"}}},
       {"attention_decode", {{"batch", "1"}}},
       {"attention_decode", {{"batch", "64"}}},

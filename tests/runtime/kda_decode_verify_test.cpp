@@ -41,6 +41,35 @@ KdaProblem with_policy(KdaShapeOf shape, Tokens tokens, const Lengths& lengths,
   return p;
 }
 
+// Tokens per sequence, dense and packed, policies and accepted counts: each changed, none compiled,
+// once both kernels of a GPU are there, that of one token and that of several.
+TEST_P(KdaVerify, TokensPoliciesAndAcceptedCountsCompileNothing) {
+  KdaProblem one({}, Tokens::one, {1, 1}, 2);
+  check(one);
+  KdaProblem first = with_policy({}, Tokens::dense, {3, 3}, KdaStateWrite::last);
+  check(first);
+  const Counters before = runtime().counters();
+  for (const std::int64_t tokens : {1, 2, 4}) {
+    KdaProblem p = with_policy({}, Tokens::dense, {tokens, tokens}, KdaStateWrite::last);
+    check(p);
+  }
+  KdaProblem packed = with_policy({}, Tokens::varlen, {4, 0, 1}, KdaStateWrite::last);
+  check(packed);
+  for (const KdaStateWrite write : {KdaStateWrite::each, KdaStateWrite::none}) {
+    KdaProblem p = with_policy({}, Tokens::dense, {3, 3}, write);
+    check(p);
+    EXPECT_NE(p.state.memory(), first.state.memory());
+  }
+  for (const std::vector<std::int32_t>& accepted :
+       {std::vector<std::int32_t>{1, 3}, std::vector<std::int32_t>{4, 2}}) {
+    KdaProblem p = with_policy({}, Tokens::dense, {3, 3}, KdaStateWrite::last);
+    p.accepted = accepted;
+    check(p);
+    EXPECT_NE(p.out.memory(), first.out.memory());
+  }
+  EXPECT_EQ(runtime().counters().compiles, before.compiles);
+}
+
 void add_intermediate(KdaProblem& p, Lengths slots, std::int64_t pool, std::int64_t steps) {
   p.intermediate_slots = std::move(slots);
   p.intermediate.emplace(p.shape.state, KdaProblem::matrices_of(p.shape, {pool, steps}));

@@ -20,6 +20,7 @@ const std::vector<std::pair<std::string, std::string>> kPlaces = {
     // implementation, arch
     {"chunked_cpu", "cpu"},       {"cpu", "cpu"},
     {"chunked_cpu", "x86-64-v3"}, {"chunked_cpu", "x86-64-v2"},
+    {"chunk_parallel", "simt"},   {"chunk_parallel", "simt:warp64"},
     {"chunked", "simt"},          {"chunked", "simt:warp64"},
     {"lane_rows", "simt"},        {"lane_rows", "simt:warp64"},
 };
@@ -51,11 +52,22 @@ Result<void> prefill(KdaProblem& p, std::size_t place) {
   args.beta = p.shape.beta;
   args.layout = p.shape.layout;
   args.qk_l2norm = p.shape.qk_l2norm;
+  args.scale = p.numbers.scale;
+  std::vector<float> workspace;
+  std::vector<std::int64_t> floats(1);
+  if (kPlaces[place].first == "chunk_parallel") {
+    floats[0] = *kda_prefill_workspace_floats(args);
+    workspace.assign(static_cast<std::size_t>(floats[0]), std::nanf(""));
+    args.workspace = {workspace.data(), {kDLCPU, 0}, 1, {kDLFloat, 32, 1},
+                      floats.data(),    nullptr,     0};
+  }
   return kda_prefill(runtime, args, options);
 }
 
 void prefill_and_check(KdaProblem p, std::size_t place) {
-  if (kPlaces[place].first == "chunked" && p.shape.k > 128) place += 2;  // lane_rows serves it
+  while (kPlaces[place].first.starts_with("chunk") && on_simt(place) && p.shape.k > 128) {
+    place += 2;  // lane_rows serves it
+  }
   SCOPED_TRACE(kPlaces[place].first + " on " + kPlaces[place].second);
   const KdaProblem before = p;
   const KdaExpected expected = expected_of(p);
@@ -114,6 +126,10 @@ TEST_P(KdaPrefillPlaces, LengthsAroundChunks) {
   for (const std::int64_t tokens : {63, 65, 100, 200, 500, 1024}) {
     prefill_and_check(KdaProblem({.k = 128, .v = 64}, Tokens::dense, {tokens}, 2), place());
   }
+  // As flash-linear-attention packs sequences in its tests.
+  for (const Lengths& lengths : {Lengths{15}, Lengths{256, 244, 500}, Lengths{15, 85, 200, 900}}) {
+    prefill_and_check(KdaProblem({}, Tokens::varlen, lengths, 6), place());
+  }
 }
 
 // Decays of nothing, of almost everything, of both in turn from token to token, and of all there
@@ -147,6 +163,50 @@ TEST_P(KdaPrefillPlaces, InactiveSequencesAreZeroAndTouchNothing) {
   KdaProblem p({}, Tokens::varlen, {17, 18, 2}, 4);
   p.slots = {-1, 2, 4};
   prefill_and_check(p, place());
+}
+
+// `from` with zeros behind the elements of its last dimensions, as far as `to` is wider.
+void pad(const StridedTensor& from, StridedTensor& to) {
+  const std::vector<double> values = from.values();
+  const std::vector<std::int64_t> narrow = from.shape(), wide = to.shape();
+  std::int64_t element = 0;
+  to.fill([&] {
+    std::int64_t at = 0, left = element++, step = 1;
+    for (std::size_t dim = wide.size(); dim-- > 0;) {
+      const std::int64_t index = left % wide[dim];
+      if (index >= narrow[dim]) return 0.0F;
+      at += index * step;
+      step *= narrow[dim];
+      left /= wide[dim];
+    }
+    return static_cast<float>(values[static_cast<std::size_t>(at)]);
+  });
+}
+
+// Other head sizes are served with zeros behind them, and a scale that is given.
+TEST_P(KdaPrefillPlaces, HeadsOfOtherSizesArePaddedWithZeros) {
+  const std::vector<std::pair<std::int64_t, std::int64_t>> sizes = {{60, 64}, {100, 128}};
+  const auto& [narrow, wide] = sizes[on_simt(place()) ? 0 : 1];
+  const KdaProblem small({.k = narrow, .v = narrow}, Tokens::dense, {20}, 2);
+  KdaProblem padded({.k = wide, .v = wide}, Tokens::dense, {20}, 2);
+  padded.numbers.scale = 1 / std::sqrt(static_cast<float>(narrow));
+  pad(small.q, padded.q);
+  pad(small.k, padded.k);
+  pad(small.v, padded.v);
+  pad(small.a, padded.a);
+  pad(small.b, padded.b);
+  pad(small.a_log, padded.a_log);
+  pad(small.dt_bias, padded.dt_bias);
+  pad(small.state, padded.state);
+  const KdaExpected of_small = expected_of(small), of_padded = expected_of(padded);
+  for (std::size_t i = 0; i < of_padded.out.size(); ++i) {
+    const std::size_t row = i / static_cast<std::size_t>(wide);
+    const std::size_t column = i % static_cast<std::size_t>(wide);
+    const bool behind = column >= static_cast<std::size_t>(narrow);
+    const std::size_t at = row * static_cast<std::size_t>(narrow) + column;
+    EXPECT_NEAR(of_padded.out[i], behind ? 0 : of_small.out[at], 1e-9);
+  }
+  prefill_and_check(padded, place());
 }
 
 std::string name_of_place(const testing::TestParamInfo<int>& info) {

@@ -90,6 +90,7 @@ class KdaPrefillTest : public testing::Test {
 
   // The recurrence, which gives the bits of kda_decode whatever the number of tokens.
   Runtime* runtime_ = &test::runtime_of("kda_prefill/cpu");
+  CallOptions options_;
 
   // Tokens from `first` on as sequences of these lengths.
   Result<void> prefill(Problem& problem, std::int64_t first,
@@ -114,7 +115,24 @@ class KdaPrefillTest : public testing::Test {
     args.cu_seqlens = starts.dl();
     args.out = out.dl();
     if (change) change(args);
-    return kda_prefill(*runtime_, args);
+    std::vector<float> workspace;
+    std::vector<std::int64_t> floats = {0};
+    if (options_.arch) {
+      KILN_TRY_ASSIGN(floats[0], kda_prefill_workspace_floats(args));
+      workspace.assign(static_cast<std::size_t>(floats[0]), std::nanf(""));
+      args.workspace = args.A_log;  // its type and device
+      args.workspace.data = workspace.data();
+      args.workspace.shape = floats.data();
+      args.workspace.strides = nullptr;
+      args.workspace.byte_offset = 0;
+    }
+    return kda_prefill(*runtime_, args, options_);
+  }
+
+  // By an implementation of GPUs, on the SIMT machine; the native CPU's are there without an arch.
+  void use(const std::string& implementation, const char* arch) {
+    runtime_ = &test::runtime_of("kda_prefill/" + implementation);
+    if (*arch != '\0') options_.arch = *Arch::parse(arch);
   }
 
   // One token of one sequence.
@@ -165,9 +183,9 @@ TEST_F(KdaPrefillTest, ASequenceCutIntoCallsIsOneCall) {
   }
 }
 
-// Chunks begin where a call begins, so that only rounding tells a cut sequence from a whole one.
+// Chunks begin where a call begins, so that only rounding tells a cut sequence from a whole one;
+// and a decode goes on from the state of any of them.
 TEST_F(KdaPrefillTest, ACutSequenceOfChunksIsOneCallToRounding) {
-  runtime_ = &test::runtime_of("kda_prefill/chunked_cpu");
   constexpr std::int64_t kTokens = 50;
   const auto near = [](const StridedTensor& one, const StridedTensor& other, double allowed) {
     const auto a = one.values(), b = other.values();
@@ -177,29 +195,42 @@ TEST_F(KdaPrefillTest, ACutSequenceOfChunksIsOneCallToRounding) {
     }
     EXPECT_LT(most, allowed);
   };
-  Problem whole(kTokens);
-  ASSERT_TRUE(prefill(whole, 0, {kTokens}, {1}));
-  for (const std::int64_t cut : {0, 1, 15, 16, 17, 31, 49, 50}) {
-    SCOPED_TRACE(cut);
-    Problem parts(kTokens);
-    ASSERT_TRUE(prefill(parts, 0, {cut}, {1}));
-    ASSERT_TRUE(prefill(parts, cut, {kTokens - cut}, {1}));
-    near(parts.out, whole.out, 1e-5);
-    near(parts.state, whole.state, 1e-5);
+  Problem decoded(kTokens);
+  for (std::int64_t t = 0; t < kTokens; ++t) ASSERT_TRUE(decode(decoded, t, 1));
+  const struct {
+    const char *implementation, *arch;
+    std::vector<std::int64_t> cuts;
+  } kWays[] = {{"chunked_cpu", "", {0, 1, 15, 16, 17, 31, 49, 50}},
+               {"chunk_parallel", "simt", {17}},
+               {"chunk_parallel", "simt:warp64", {16}},
+               {"chunked", "simt", {1}}};
+  for (const auto& [implementation, arch, cuts] : kWays) {
+    SCOPED_TRACE(implementation);
+    use(implementation, arch);
+    for (const std::int64_t cut : cuts) {
+      SCOPED_TRACE(cut);
+      Problem parts(kTokens);
+      ASSERT_TRUE(prefill(parts, 0, {cut}, {1}));
+      ASSERT_TRUE(prefill(parts, cut, {kTokens - cut}, {1}));
+      near(parts.out, decoded.out, 3e-5);
+      near(parts.state, decoded.state, 3e-5);
+    }
+    Problem then_decoded(kTokens);
+    ASSERT_TRUE(prefill(then_decoded, 0, {kTokens - 9}, {1}));
+    for (std::int64_t t = kTokens - 9; t < kTokens; ++t) ASSERT_TRUE(decode(then_decoded, t, 1));
+    near(then_decoded.out, decoded.out, 3e-5);
+    near(then_decoded.state, decoded.state, 3e-5);
   }
-  Problem then_decoded(kTokens);
-  ASSERT_TRUE(prefill(then_decoded, 0, {kTokens - 9}, {1}));
-  for (std::int64_t t = kTokens - 9; t < kTokens; ++t) ASSERT_TRUE(decode(then_decoded, t, 1));
-  near(then_decoded.out, whole.out, 1e-5);
-  near(then_decoded.state, whole.state, 1e-5);
 }
 
 // A checkpoint is the state that a call up to it leaves, and a sequence that begins from it goes on
 // as if it had not been cut: to the bit, since chunks begin in the same places.
 TEST_F(KdaPrefillTest, CheckpointsAreStatesToGoOnFrom) {
-  for (const char* implementation : {"cpu", "chunked_cpu"}) {
+  const std::pair<const char*, const char*> kWays[] = {
+      {"cpu", ""}, {"chunked_cpu", ""}, {"chunk_parallel", "simt"}, {"chunked", "simt:warp64"}};
+  for (const auto& [implementation, arch] : kWays) {
     SCOPED_TRACE(implementation);
-    runtime_ = &test::runtime_of(fmt::format("kda_prefill/{}", implementation));
+    use(implementation, arch);
     Problem whole(50);
     std::vector<std::int32_t> places = {-1, 0, 7};  // after 16 nowhere, 32: slot 0, 48: no slot
     std::vector<std::int64_t> extents = {1, 3};

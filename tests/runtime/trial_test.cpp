@@ -201,6 +201,13 @@ const std::vector<TrialCase> kTrials = {
      "kda_prefill H=1 HV=2 K=64 V=128 gate=scalar beta=doubled io=f16 gate_io=f32 state=bf16 "
      "layout=KV batch=3 tokens=21 ragged=true"},
     {"kda_prefill_empty", "kda_prefill batch=0"},
+    // The sizes that flash-linear-attention tests its chunk_kda with, and a long prompt.
+    {"kda_prefill_grid_63", "kda_prefill H=1 HV=1 K=64 V=64 batch=1 tokens=63"},
+    {"kda_prefill_grid_1000", "kda_prefill H=3 HV=3 K=64 V=64 batch=2 tokens=1000"},
+    {"kda_prefill_grid_1024", "kda_prefill H=4 HV=4 batch=4 tokens=1024"},
+    {"kda_prefill_grid_1500", "kda_prefill H=4 HV=4 batch=2 tokens=1500"},
+    {"kda_prefill_grid_2048", "kda_prefill H=8 HV=8 K=64 V=64 batch=4 tokens=2048"},
+    {"kda_prefill_100000_tokens", "kda_prefill H=1 HV=1 K=64 V=64 batch=1 tokens=100000"},
     {"kda_prefill_v2", "kda_prefill H=1 HV=2 tokens=17", "x86-64-v2"},
     {"kda_prefill_v3", "kda_prefill H=1 HV=2 tokens=17", "x86-64-v3"},
 };

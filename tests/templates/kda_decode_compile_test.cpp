@@ -6,9 +6,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include "templates/kernels/kda_decode/params.h"
 #include "templates/registry.h"
 #include "tests/jit/compilers_for_test.h"
 
@@ -83,6 +88,80 @@ TEST_P(KdaDecodeCompile, NothingSpills) {
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     if (all || i % archs == own) expect_registers_only(shapes[i]);
   }
+}
+
+// What PTX reads from global memory before it waits for the kernel before it: the offsets, in the
+// kernel's parameters, of all that goes into the addresses.
+std::set<long> addresses_before_wait(const std::string& ptx) {
+  std::set<long> found;
+  std::map<std::string, std::set<long>> from;  // register: parameters that went into it
+  static const std::regex kRegister("%[a-z]+[0-9]+"), kOffset("\\+([0-9]+)\\]");
+  std::istringstream lines(ptx.substr(ptx.find(".entry")));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("griddepcontrol.wait") != std::string::npos) return found;
+    const bool is_param = line.find("ld.param") != std::string::npos;
+    const auto read_end = line.begin() + static_cast<long>(is_param ? line.find('[') : line.size());
+    std::vector<std::string> registers;
+    for (std::sregex_iterator i(line.begin(), read_end, kRegister), end; i != end; ++i) {
+      registers.push_back(i->str());
+    }
+    if (is_param) {
+      std::smatch offset;
+      const long at = std::regex_search(line, offset, kOffset) ? std::stol(offset[1]) : 0;
+      for (std::size_t i = 0; i < registers.size(); ++i) {  // more than one: words side by side
+        from[registers[i]] = {at + 8 * static_cast<long>(i)};
+      }
+      continue;
+    }
+    if (registers.empty()) continue;
+    std::set<long> all;
+    for (std::size_t i = 1; i < registers.size(); ++i) {
+      all.insert(from[registers[i]].begin(), from[registers[i]].end());
+    }
+    const bool is_load = line.find("ld.global") != std::string::npos;
+    if (is_load) found.insert(all.begin(), all.end());
+    from[registers[0]] = is_load ? std::set<long>{} : all;
+  }
+  ADD_FAILURE() << "it does not wait";
+  return {};
+}
+
+// Programmatic dependent launch: the kernel before may still write q, k, v, the gates, the states
+// and the slots. Only the weights A_log and dt_bias, which no kernel writes, are read earlier.
+TEST(KdaDecodeDependentLaunch, OnlyWeightsAreReadBeforeTheWait) {
+  const Arch newer = *Arch::parse("sm_130");  // as PTX
+  Compilers compilers(settings_from_environment());
+  Compiler* const nvrtc = compilers.chain(newer).front();
+  if (const auto described = nvrtc->describe(); !described) {
+    GTEST_SKIP() << described.error().message;
+  }
+  if (const Answer answer = nvrtc->can_compile(newer); !answer) GTEST_SKIP() << answer.reason();
+  static const KdaDecodeParams params{};
+  const auto offset_of = [](const auto& field) {
+    return static_cast<long>(reinterpret_cast<const char*>(&field) -
+                             reinterpret_cast<const char*>(&params));
+  };
+  const std::set<long> weights = {offset_of(params.a_log), offset_of(params.dt_bias)};
+  bool reads_weights = false;
+  const Op& op = **find_op("kda_decode");
+  for (const char* gate : {"softplus", "scalar"}) {
+    const Shape shape =
+        parse_arguments(op, std::vector<NameValue>{{"gate", gate}, {"H", "2"}, {"HV", "2"}})->shape;
+    for (const Implementation& one : op.implementations) {
+      if (!can_build(one, shape, newer)) continue;
+      SCOPED_TRACE(one.name + " gate=" + gate);
+      const auto artifact = nvrtc->compile(*make_input(op, one, shape, newer));
+      ASSERT_TRUE(artifact) << words_of(artifact);
+      ASSERT_EQ(artifact->format, CodeFormat::ptx);
+      const std::string_view ptx(reinterpret_cast<const char*>(artifact->code.data()),
+                                 artifact->code.size());
+      const std::set<long> read = addresses_before_wait(std::string(ptx));
+      EXPECT_TRUE(std::includes(weights.begin(), weights.end(), read.begin(), read.end()))
+          << testing::PrintToString(read);
+      reads_weights |= read == weights;
+    }
+  }
+  EXPECT_TRUE(reads_weights);  // or nothing was traced
 }
 
 INSTANTIATE_TEST_SUITE_P(Archs, KdaDecodeCompile, testing::ValuesIn(kArchs),

@@ -87,6 +87,38 @@ TEST(KdaPrefillBuild, ChunksNeedMatrixInstructionsAndSmallKeys) {
             "K=256: it builds 64 and 128, whose chunks fit into shared memory");
 }
 
+// With a workspace for the chunks of all sequences, of which only the kernel knows where they
+// begin.
+TEST(KdaPrefillServe, ChunksSideBySideNeedAWorkspace) {
+  const Implementation& parallel = named("chunk_parallel");
+  KdaPrefillParams params = params_with(3, 3 * 64 + 5);
+  const auto why_not = [&] { return parallel.can_serve(shape_with(), &params).reason(); };
+  EXPECT_EQ(why_not(), "the call has no workspace");
+  params.workspace = memory;
+  constexpr std::int64_t kChunks = (3 * 64 + 5) / 16 + 3, kWords = 26 * 256 + 128;
+  params.workspace_floats = kChunks * 32 * kWords - 1;
+  EXPECT_EQ(why_not(), fmt::format("the workspace has {} floats, and {} are needed",
+                                   params.workspace_floats, params.workspace_floats + 1));
+  params.workspace_floats += 1;
+  EXPECT_EQ(why_not(), "");
+  EXPECT_TRUE(parallel.is_best(shape_with(), &params));
+  params.workspace = memory + 1;
+  EXPECT_EQ(why_not(), "the workspace is not 16-byte aligned");
+  params.workspace = memory;
+  const LaunchPlan plan = parallel.plan(shape_with(), &params);
+  ASSERT_EQ(plan.size(), 2U);
+  EXPECT_EQ(plan[0].dims.grid, (Dim3{kChunks * 32, 1, 1}));
+  EXPECT_EQ(plan[1].dims.grid, (Dim3{3 * 32, 4, 1}));
+  params.total = 3 * 63;
+  EXPECT_FALSE(parallel.is_best(shape_with(), &params));
+  params.total = 0;  // states are still written
+  EXPECT_EQ(parallel.plan(shape_with(), &params).size(), 2U);
+  params.cu_seqlens = nullptr;
+  EXPECT_EQ(parallel.plan(shape_with(), &params).size(), 1U);
+  params.tokens = INT64_MAX;
+  EXPECT_EQ(why_not(), "6442450944 chunks of 32 heads are too many for a launch");
+}
+
 // The chunked implementations take what gives them a few chunks, and checkpoints between chunks.
 TEST(KdaPrefillServe, ChunksFromAFewTokensOn) {
   for (const char* name : {"chunked_cpu", "chunked"}) {

@@ -190,14 +190,18 @@ typedef struct kiln_kda_prefill_args {
   int32_t layout;                                 /* kiln_kda_layout */
   int zero_initial_state;                         /* 0: each sequence goes on from its state */
   const float* scale;
-  int no_qk_l2norm;         /* 0: q and k are normalised */
-  float l2norm_eps;         /* 0: 1e-6 */
-  float softplus_beta;      /* 0: 1 */
-  float softplus_threshold; /* 0: 20 */
-  float lower_bound;        /* 0: -5 */
+  int no_qk_l2norm;          /* 0: q and k are normalised */
+  float l2norm_eps;          /* 0: 1e-6 */
+  float softplus_beta;       /* 0: 1 */
+  float softplus_threshold;  /* 0: 20 */
+  float lower_bound;         /* 0: -5 */
+  const DLTensor* workspace; /* optional */
 } kiln_kda_prefill_args;
 KILN_C_API kiln_status kiln_kda_prefill(kiln_runtime* runtime, const kiln_kda_prefill_args* args,
                                         const kiln_call_options* options);
+/* The floats that `workspace` needs to be of use. */
+KILN_C_API kiln_status kiln_kda_prefill_workspace_floats(const kiln_kda_prefill_args* args,
+                                                         int64_t* out);
 
 /* ---- Attention variants: expressions of the caller's own, as in kiln/attention_variant.h ---- */
 

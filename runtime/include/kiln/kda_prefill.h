@@ -24,8 +24,8 @@ enum class InitialState {
 //
 // Tensors are the caller's and must stay until the stream has run the call. All lie on one device,
 // and need no alignment beyond that of their elements. Every tensor is dense in its last dimension
-// and may have any stride in the others, except A_log, dt_bias, cu_seqlens and each head's matrix
-// of states, which are contiguous.
+// and may have any stride in the others, except A_log, dt_bias, cu_seqlens, workspace and each
+// head's matrix of states, which are contiguous.
 //
 // Tokens, as [..] below: with cu_seqlens, [total], the tokens of all sequences one after another:
 // sequence n has the tokens cu_seqlens[n] to cu_seqlens[n+1] - 1. Without, [N, T], T tokens for
@@ -64,6 +64,12 @@ struct KdaPrefillArgs {
   DLTensor checkpoint_slots{};
   std::int64_t checkpoint_every = 64;  // tokens; multiples of 64 are the fastest
 
+  // f32 [any size], 16-byte aligned, or absent: room by which a GPU works on all chunks of a
+  // sequence at once, where kda_prefill_workspace_floats() tells how much that takes; with less,
+  // each head goes through its sequence on its own, which is slow for few long sequences. Contents
+  // undefined before and after; calls that may run at the same time need one each.
+  DLTensor workspace{};
+
   KdaGate gate = KdaGate::softplus;
   KdaBeta beta = KdaBeta::logit;
   KdaLayout layout = KdaLayout::VK;
@@ -83,5 +89,11 @@ struct KdaPrefillArgs {
 // and how; those of Runtime::select and Runtime::kernel.
 KILN_API Result<void> kda_prefill(Runtime& runtime, const KdaPrefillArgs& args,
                                   const CallOptions& options = {});
+
+// The elements that `args.workspace` needs to be of use: about K * 13 for each token and value
+// head. 0: no implementation takes one for this K. Reads only the tensors' shapes: data and
+// `args.workspace` may be missing. Thread-safe.
+// Errors: invalid_argument, as kda_prefill.
+KILN_API Result<std::int64_t> kda_prefill_workspace_floats(const KdaPrefillArgs& args);
 
 }  // namespace kiln

@@ -96,7 +96,8 @@ class KILN_API Runtime {
 
   // The first implementation of `op` that can be built for `shape` and `arch` and, if `params` (the
   // op's parameter struct) is given, can serve that call and is the best for it.
-  // Errors: unavailable, listing each implementation with its reason.
+  // Errors: invalid_argument, as check_shape(); unavailable, listing each implementation with its
+  // reason.
   Result<Selection> select(const Op& op, const Shape& shape, const Arch& arch,
                            const void* params = nullptr) const;
 

@@ -92,6 +92,7 @@ def kda_prefill(
     checkpoints: Optional[Tensor] = None,
     checkpoint_slots: Optional[Tensor] = None,
     checkpoint_every: Optional[int] = 64,
+    workspace: Optional[Tensor] = None,
     gate: Optional[Literal["softplus", "lower_bound", "precomputed", "scalar"]] = "softplus",
     beta: Optional[Literal["logit", "doubled", "given"]] = "logit",
     layout: Optional[Literal["VK", "KV"]] = "VK",

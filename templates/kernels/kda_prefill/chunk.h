@@ -54,4 +54,41 @@ KILN_KDA_BOTH constexpr KdaPrefillShared kda_prefill_shared(int k_size) {
   return at;
 }
 
+// Where chunk_parallel keeps what it has prepared of a chunk and value head: matrices of 16 x 16 in
+// high and low halves, 256 words each, then a float for each key.
+constexpr int kKdaPrefillTileWords = 256;
+
+struct KdaPrefillRecord {
+  int minus_w;  // tile by 16 keys: -M (k_i P_i)
+  int q;        // tile by 16 keys: q_i P_i
+  int ends;     // tile by 16 keys: k_j R_j
+  int m, b;     // tiles: M = (1 + A)^-1 diag(beta), B
+  int whole;    // [K]: P_15
+  int words;    // in all
+};
+
+KILN_KDA_BOTH constexpr KdaPrefillRecord kda_prefill_record(int k_size) {
+  const int rows = k_size / kKdaPrefillChunk * kKdaPrefillTileWords;
+  KdaPrefillRecord at{};
+  at.q = rows;
+  at.ends = 2 * rows;
+  at.m = 3 * rows;
+  at.b = at.m + kKdaPrefillTileWords;
+  at.whole = at.b + kKdaPrefillTileWords;
+  at.words = at.whole + k_size;
+  return at;
+}
+
+// Values of a state that a block of chunk_parallel takes through the chunks: few, so that a single
+// sequence of 32 heads has blocks for a large chip.
+constexpr int kKdaPrefillScanValues = 32;
+
+// Floats by which lanes of a warp hand sums to the warp that has the other half of the keys.
+constexpr int kKdaPrefillExchange = 12;
+
+// Dynamic shared memory of the scan: two records, and what its warps exchange.
+KILN_KDA_BOTH constexpr int kda_prefill_scan_shared(int k_size) {
+  return 2 * 4 * kda_prefill_record(k_size).words + 4 * kKdaPrefillExchange * kKdaThreads;
+}
+
 }  // namespace kiln

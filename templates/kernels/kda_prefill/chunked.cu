@@ -9,6 +9,7 @@
 #include "kda_prefill/params.h"
 #include "kda_prefill/slots.h"
 #include "kda_prefill/squares.h"
+#include "kda_prefill/token_rows.h"
 #include "kiln/barrier.h"
 #include "kiln/dependent_launch.h"
 #include "kiln/kernel.h"
@@ -22,7 +23,6 @@ using namespace kda_detail;
 constexpr int kChunk = kKdaPrefillChunk;
 constexpr int kSquares = shape::K / kChunk;                   // of 16 values of the state
 constexpr int kValueTiles = kKdaPrefillValues / 16 / kWarps;  // of 16 values, of a warp
-constexpr int kLaneKeys = shape::K / warp_size;
 constexpr KdaPrefillShared kAt = kda_prefill_shared(shape::K);
 
 // A matrix as the sum of two.
@@ -31,87 +31,19 @@ struct Halves {
 };
 
 // A chunk in shared memory. Rows behind the last token are zeros.
-struct Chunk {
-  Shared<float> k, q, decay;  // [16][K]
-  Shared<float> whole;        // [K]: P_15
-  Shared<float> a;            // [16][16]
-  Shared<float> beta;         // [16]
-  Halves rows;                // [32][K + 8]: k_i P_i, then q_i P_i; high and low
-  Halves ends;                // [K][24]: k_j R_j
-  Halves inverse;             // [16][24]: of 1 + A
-  Halves b;                   // [16][24]: B
+struct Chunk : TokenRows<shape::K> {
+  Shared<float> whole;  // [K]: P_15
+  Shared<float> a;      // [16][16]
+  Halves rows;          // [32][K + 8]: k_i P_i, then q_i P_i; high and low
+  Halves ends;          // [K][24]: k_j R_j
+  Halves inverse;       // [16][24]: of 1 + A
+  Halves b;             // [16][24]: B
 };
 
 KILN_DEVICE void store_high_low(const Halves& to, int at, float x) {
   const HighLow parts(x);
   to.high.store(at, from_float<bf16>(parts.high));
   to.low.store(at, from_float<bf16>(parts.low));
-}
-
-// The keys of a lane lie warp_size apart.
-KILN_DEVICE int key_of(int c) {
-  return c * warp_size + lane();
-}
-
-KILN_DEVICE void load_decay(const KdaParams& p, i64 n, i64 t, int hv, int row, const Chunk& chunk) {
-  float rate = 0.0f;
-  if constexpr (kGateHasWeights) {
-    rate = rate_of(p.a_log != nullptr ? Global<const float>(p.a_log).load(hv) : 0.0f);
-  }
-  const Global<const GateIo> a(static_cast<const GateIo*>(p.a.data) + offset_of(p.a, n, t, hv));
-  const Global<const float> bias(p.dt_bias);
-  const bool biased = kGateHasWeights && p.dt_bias != nullptr;
-#pragma unroll
-  for (int c = 0; c < kLaneKeys; ++c) {
-    const int key = key_of(c);
-    float x = to_float(a.load(kScalarGate ? 0 : key));
-    if (biased) x += bias.load(kScalarGate ? hv : hv * shape::K + key);
-    chunk.decay.store(row * shape::K + key, decay_of(p, rate, x));
-  }
-}
-
-// Row `row`, by a warp: token t, or zeros.
-KILN_DEVICE void load_row(const KdaParams& p, i64 n, i64 t, int hv, int row, bool exists,
-                          const Chunk& chunk) {
-  if (!exists) {
-#pragma unroll
-    for (int c = 0; c < kLaneKeys; ++c) {
-      chunk.k.store(row * shape::K + key_of(c), 0.0f);
-      chunk.q.store(row * shape::K + key_of(c), 0.0f);
-      chunk.decay.store(row * shape::K + key_of(c), 1.0f);
-    }
-    if (lane() == 0) chunk.beta.store(row, 0.0f);
-    return;
-  }
-  const int h = hv / (shape::HV / shape::H);
-  const Global<const Io> q(static_cast<const Io*>(p.q.data) + offset_of(p.q, n, t, h));
-  const Global<const Io> k(static_cast<const Io*>(p.k.data) + offset_of(p.k, n, t, h));
-  float q_of[kLaneKeys], k_of[kLaneKeys];
-  Pair squares{0.0f, 0.0f};
-#pragma unroll
-  for (int c = 0; c < kLaneKeys; ++c) {
-    q_of[c] = to_float(q.load(key_of(c)));
-    k_of[c] = to_float(k.load(key_of(c)));
-    squares.one = fma(q_of[c], q_of[c], squares.one);
-    squares.two = fma(k_of[c], k_of[c], squares.two);
-  }
-  float q_factor = p.scale;
-  float k_factor = 1.0f;
-  if constexpr (shape::qk_l2norm) {
-    squares = group_sum(squares);
-    q_factor *= rsqrt(squares.one + p.l2norm_eps);
-    k_factor = rsqrt(squares.two + p.l2norm_eps);
-  }
-#pragma unroll
-  for (int c = 0; c < kLaneKeys; ++c) {
-    chunk.q.store(row * shape::K + key_of(c), q_of[c] * q_factor);
-    chunk.k.store(row * shape::K + key_of(c), k_of[c] * k_factor);
-  }
-  load_decay(p, n, t, hv, row, chunk);
-  if (lane() == 0) {
-    const Global<const GateIo> b(static_cast<const GateIo*>(p.b.data));
-    chunk.beta.store(row, beta_of(to_float(b.load(offset_of(p.b, n, t, hv)))));
-  }
 }
 
 // Products of decays, one key per thread.
@@ -300,16 +232,9 @@ KILN_KERNEL(128, 2) kda_prefill_chunked(KILN_PARAMS(KdaPrefillParams) p) {
   KILN_SHARED_DYNAMIC(bf16, inverse_low, kAt.inverse[1], kAt.square_count);
   KILN_SHARED_DYNAMIC(bf16, b_high, kAt.b[0], kAt.square_count);
   KILN_SHARED_DYNAMIC(bf16, b_low, kAt.b[1], kAt.square_count);
-  const Chunk chunk{k,
-                    q,
-                    decay,
-                    whole,
-                    a,
-                    beta,
-                    {rows_high, rows_low},
-                    {ends_high, ends_low},
-                    {inverse_high, inverse_low},
-                    {b_high, b_low}};
+  const Chunk chunk{
+      {k, q, decay, beta},         whole,          a, {rows_high, rows_low}, {ends_high, ends_low},
+      {inverse_high, inverse_low}, {b_high, b_low}};
   dependency_wait();
   launch_dependents();
 

@@ -23,6 +23,10 @@ struct KdaPrefillParams : KdaParams {
   long long checkpoint_slots_stride;  // elements
   long long checkpoint_columns;
   long long checkpoint_every;  // tokens, above 0
+
+  // 16-byte aligned: what chunk_parallel prepares of every chunk. May be null.
+  float* workspace;
+  long long workspace_floats;
 };
 
 }  // namespace kiln

@@ -114,11 +114,21 @@ TEST_F(BadTensorsTest, KdaDecodeOfDrafts) {
 }
 
 TEST_F(BadTensorsTest, KdaPrefill) {
+  KdaPrefillArgs with_all = sample_kda_prefill(tensors_, 4);
+  with_all.initial_slots = tensors_.i32({2});
+  with_all.checkpoints = tensors_.f32({5, 8, 128, 128});
+  with_all.checkpoint_slots = tensors_.i32({2, 3});
+  with_all.workspace = tensors_.f32({1 << 20});
   expect_refused<KdaPrefillArgs>(
-      "kda_prefill", sample_kda_prefill(tensors_, 4),
+      "kda_prefill", with_all,
       [](KdaPrefillArgs& args) {
         std::vector<Field> fields = kda_fields(args);
-        fields.push_back(KILN_FIELD(cu_seqlens));
+        for (const Field& more : std::vector<Field>{
+                 KILN_FIELD(cu_seqlens), KILN_FIELD(initial_slots), KILN_FIELD(checkpoints),
+                 KILN_FIELD(checkpoint_slots),
+                 Field{"workspace", [&args]() -> DLTensor& { return args.workspace; }, true}}) {
+          fields.push_back(more);
+        }
         return fields;
       },
       kda_prefill);

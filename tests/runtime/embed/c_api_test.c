@@ -210,6 +210,7 @@ static void refuse_bad_input(kiln_runtime* runtime) {
   kiln_template description = {sizeof description, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, 0};
   kiln_router_gemm_args gemm;
   kiln_attention_decode_args decode;
+  kiln_kda_prefill_args prefill;
   kiln_runtime* made = NULL;
   kiln_prefetch* prefetch = NULL;
   kiln_kernel* kernel = NULL;
@@ -218,6 +219,7 @@ static void refuse_bad_input(kiln_runtime* runtime) {
   int64_t floats = 0;
   const kiln_status bad = KILN_INVALID_ARGUMENT;
   memset(&decode, 0, sizeof decode);
+  memset(&prefill, 0, sizeof prefill);
   memset(&gemm, 0, sizeof gemm);
   gemm.size_bytes = sizeof gemm + 8;
   SAYS(kiln_runtime_create(NULL, NULL), bad, "out is null");
@@ -262,6 +264,10 @@ static void refuse_bad_input(kiln_runtime* runtime) {
   SAYS(kiln_attention_decode_workspace_floats(&decode, &floats), bad, "size_bytes is 0");
   decode.size_bytes = sizeof decode;
   SAYS(kiln_attention_decode_workspace_floats(&decode, &floats), bad, "'q' is null");
+  SAYS(kiln_kda_prefill_workspace_floats(&prefill, &floats), bad, "size_bytes is 0");
+  prefill.size_bytes = sizeof prefill;
+  SAYS(kiln_kda_prefill_workspace_floats(&prefill, &floats), bad, "'q' is null");
+  SAYS(kiln_kda_prefill_workspace_floats(&prefill, NULL), bad, "out is null");
   SAYS(kiln_kernel_create(runtime, &description, 0, &kernel), bad, "name is null");
   description.name = "x";
   description.arch = "cpu";

@@ -107,6 +107,39 @@ TEST_F(HotPathTest, EveryImplementationOfKdaDecodeIsReachedWithoutAllocations) {
   }
 }
 
+// And those of kda_prefill: with a workspace in two launches.
+TEST_F(HotPathTest, EveryImplementationOfKdaPrefillIsReachedWithoutAllocations) {
+  const KdaPrefillArgs chunked = sample_kda_prefill(tensors_, 4096);
+  KdaPrefillArgs parallel = chunked, small_workspace = chunked;
+  const auto floats = kda_prefill_workspace_floats(chunked);
+  ASSERT_TRUE(floats) << floats.error().message;
+  parallel.workspace = tensors_.f32({*floats});
+  small_workspace.workspace = tensors_.f32({*floats - 1});
+  const struct {
+    KdaPrefillArgs args;
+    const char* implementation;
+    std::uint64_t launches;
+  } cases[] = {{parallel, "kda_prefill/chunk_parallel", 2},
+               {chunked, "kda_prefill/chunked", 1},
+               {small_workspace, "kda_prefill/chunked", 1},
+               {sample_kda_prefill(tensors_, 4), "kda_prefill/lane_rows", 1}};
+  for (const auto& [args, implementation, launches] : cases) {
+    Selection selected;
+    CallOptions options;
+    options.selected = &selected;
+    const auto first = kda_prefill(*stub_, args, options);
+    ASSERT_TRUE(first) << first.error().message;
+    EXPECT_EQ(selected.implementation->name, implementation);
+    const std::uint64_t launched = stub_.launches();
+    const std::uint64_t before = allocations;
+    for (int i = 0; i < 100; ++i) {
+      if (!kda_prefill(*stub_, args, {})) ADD_FAILURE();
+    }
+    EXPECT_EQ(allocations, before) << implementation;
+    EXPECT_EQ(stub_.launches(), launched + 100 * launches) << implementation;
+  }
+}
+
 // Into a graph, with a gate, in one launch and in two.
 TEST_F(HotPathTest, EveryImplementationOfAGatedRouterIsCapturedWithoutAllocations) {
   const Op& op = **find_op("router_gemm");
