@@ -132,6 +132,20 @@ KdaPrefillArgs args_of(const kiln_kda_prefill_args& given, Fields& fields) {
   return args;
 }
 
+AttentionVariantArgs variant_of(const kiln_attention_variant* variant,
+                                std::vector<DLTensor>& tensors, const DLTensor* const* given,
+                                std::size_t count, const double* scalars, std::size_t scalars_count,
+                                Fields& fields) {
+  for (std::size_t i = 0; given && i < count; ++i) {
+    tensors.push_back(fields.required("variant_tensors[i]", given[i]));
+  }
+  if (!given && count > 0) fields.required("variant_tensors", nullptr);
+  if (!scalars && scalars_count > 0) fields.required("variant_scalars", nullptr);
+  return {reinterpret_cast<const KnownAttentionVariant*>(variant),
+          tensors,
+          {scalars, scalars ? scalars_count : 0}};
+}
+
 AttentionDecodeArgs args_of(const kiln_attention_decode_args& given, Fields& fields) {
   AttentionDecodeArgs args{};
   args.q = fields.required("q", given.q);
@@ -160,21 +174,10 @@ AttentionDecodeArgs args_of(const kiln_attention_decode_args& given, Fields& fie
   args.scale = optional(given.scale);
   args.softcap = given.softcap;
   if (given.window_left) args.window_left = *given.window_left;
+  args.variant =
+      variant_of(given.variant, fields.tensors, given.variant_tensors, given.variant_tensors_count,
+                 given.variant_scalars, given.variant_scalars_count, fields);
   return args;
-}
-
-AttentionVariantArgs variant_of(const kiln_attention_variant* variant,
-                                std::vector<DLTensor>& tensors, const DLTensor* const* given,
-                                std::size_t count, const double* scalars, std::size_t scalars_count,
-                                Fields& fields) {
-  for (std::size_t i = 0; given && i < count; ++i) {
-    tensors.push_back(fields.required("variant_tensors[i]", given[i]));
-  }
-  if (!given && count > 0) fields.required("variant_tensors", nullptr);
-  if (!scalars && scalars_count > 0) fields.required("variant_scalars", nullptr);
-  return {reinterpret_cast<const KnownAttentionVariant*>(variant),
-          tensors,
-          {scalars, scalars ? scalars_count : 0}};
 }
 
 AttentionPrefillArgs args_of(const kiln_attention_prefill_args& given, Fields& fields) {

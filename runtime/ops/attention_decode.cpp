@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "runtime/ops/attention_variant.h"
 #include "runtime/ops/call.h"
 #include "runtime/ops/tensor_check.h"
 #include "templates/kernels/attention_decode/params.h"
@@ -85,6 +86,11 @@ Result<void> check_numbers(const AttentionDecodeArgs& args, const Sizes& sizes) 
     if (size >= 0 && size <= std::numeric_limits<std::int32_t>::max()) continue;
     return bad(fmt::format("a dimension of {}; at most {}", size,
                            std::numeric_limits<std::int32_t>::max()));
+  }
+  const KnownAttentionVariant* const variant = args.variant.variant;
+  if (variant && !variant->definition.softmax) {
+    if (args.lse) return bad("'lse', and a variant without softmax, which has no such sum");
+    if (args.sinks) return bad("'sinks', and a variant without softmax, whose sum they would join");
   }
   return check_splits(args);
 }
@@ -336,6 +342,7 @@ PackedShape shape_of(const Op& op, const AttentionDecodeArgs& args, const Sizes&
   shape.set_word("io", tag_of(types.io));
   shape.set_word("kv", tag_of(types.kv));
   shape.set("softcap", args.softcap > 0);
+  set_variant(shape, args.variant);
   return shape;
 }
 
@@ -358,7 +365,8 @@ Result<void> attention_decode(Runtime& runtime, const AttentionDecodeArgs& args,
   }
   KILN_TRY_ASSIGN(const int splits, splits_of(args, sizes));
   static const Op* const op = *find_op("attention_decode");
-  const AttentionDecodeParams params = params_of(args, sizes, splits);
+  AttentionDecodeParams params = params_of(args, sizes, splits);
+  KILN_TRY(read_variant(check, args.variant, params.variant));
   return call_op(runtime, shape_of(*op, args, sizes, types), check.device(), &params, options);
 }
 

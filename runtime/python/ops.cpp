@@ -100,36 +100,50 @@ Binding router_gemm_binding() {
       });
 }
 
+struct DecodeCall {
+  AttentionDecodeArgs decode;
+  VariantCall variant;
+};
+
+Result<void> launch_decode(Runtime& runtime, const DecodeCall& call, const CallOptions& options) {
+  AttentionDecodeArgs args = call.decode;
+  args.variant = call.variant.args();
+  return kiln::attention_decode(runtime, args, options);
+}
+
 Binding attention_decode_binding() {
   using A = AttentionDecodeArgs;
+  constexpr auto decode = &DecodeCall::decode;
   const auto floats = [](const void* args) {
-    return attention_decode_workspace_floats(*static_cast<const A*>(args));
+    return attention_decode_workspace_floats(static_cast<const DecodeCall*>(args)->decode);
   };
-  return bind<A, kiln::attention_decode>(
+  std::vector<Row> rows = {
+      input<decode, &A::q>("q"),
+      input<decode, &A::k_cache>("k_cache"),
+      optional_input<decode, &A::v_cache>("v_cache"),
+      optional_input<decode, &A::block_table>("block_table"),
+      optional_input<decode, &A::seq_lens>("seq_lens"),
+      output<decode, &A::out>("out", "q", "q[:-1] v_cache[-1:]"),
+      extra_output<decode, &A::lse>("lse", "f32", "q[:-1]"),
+      workspace<decode, &A::workspace>("workspace", floats),
+      value<decode, &A::splits>("splits"),
+      value<decode, &A::split_tokens>("split_tokens"),
+      value<decode, &A::scale>("scale"),
+      value<decode, &A::softcap>("softcap"),
+      value<decode, &A::window_left>("window_left"),
+      optional_input<decode, &A::indptr>("indptr"),
+      optional_input<decode, &A::indices>("indices"),
+      optional_input<decode, &A::last_page_lens>("last_page_lens"),
+      value<decode, &A::pages_max>("pages_max"),
+      optional_input<decode, &A::k_scale>("k_scale"),
+      optional_input<decode, &A::v_scale>("v_scale"),
+      optional_weight<decode, &A::sinks>("sinks"),
+      optional_weight<decode, &A::alibi_slopes>("alibi_slopes"),
+  };
+  for (Row& row : variant_rows<&DecodeCall::variant>()) rows.push_back(std::move(row));
+  return bind<DecodeCall, launch_decode>(
       "attention_decode", "A few query tokens per sequence over a paged key/value cache.",
-      {
-          input<&A::q>("q"),
-          input<&A::k_cache>("k_cache"),
-          optional_input<&A::v_cache>("v_cache"),
-          optional_input<&A::block_table>("block_table"),
-          optional_input<&A::seq_lens>("seq_lens"),
-          output<&A::out>("out", "q", "q[:-1] v_cache[-1:]"),
-          extra_output<&A::lse>("lse", "f32", "q[:-1]"),
-          workspace<&A::workspace>("workspace", floats),
-          value<&A::splits>("splits"),
-          value<&A::split_tokens>("split_tokens"),
-          value<&A::scale>("scale"),
-          value<&A::softcap>("softcap"),
-          value<&A::window_left>("window_left"),
-          optional_input<&A::indptr>("indptr"),
-          optional_input<&A::indices>("indices"),
-          optional_input<&A::last_page_lens>("last_page_lens"),
-          value<&A::pages_max>("pages_max"),
-          optional_input<&A::k_scale>("k_scale"),
-          optional_input<&A::v_scale>("v_scale"),
-          optional_weight<&A::sinks>("sinks"),
-          optional_weight<&A::alibi_slopes>("alibi_slopes"),
-      });
+      std::move(rows));
 }
 
 struct PrefillCall {

@@ -36,6 +36,7 @@ std::vector<double> gather(const AttentionDecodeCall& call, const PagedCache& ca
 }
 
 struct Row {
+  std::int64_t number;
   std::int64_t place;  // of the query token in its sequence
   std::size_t head;
   std::vector<double> query;
@@ -70,25 +71,40 @@ Score score_of(const AttentionDecodeCall& call, const Row& row, std::int64_t j, 
   return {value, terms};
 }
 
+// The score of no value: the head's and the variant's.
+double sink_of(const AttentionDecodeCall& call, const Row& row) {
+  const double own = call.sinks.empty() ? kNothing : double{call.sinks[row.head]};
+  if (!call.variant.sink) return own;
+  return std::log(std::exp(own) + std::exp(call.variant.sink(row.number)));
+}
+
 void attend(const AttentionDecodeCall& call, const std::vector<double>& keys,
             const std::vector<double>& values, Row& row) {
   const auto d_qk = static_cast<std::size_t>(call.d_qk);
   const auto d_vo = static_cast<std::size_t>(call.d_vo);
   const std::int64_t begin =
       call.window_left < 0 ? 0 : std::max<std::int64_t>(0, row.place - call.window_left);
+  const AttentionDecodeVariant& variant = call.variant;
   std::vector<double> scores;
   double score_terms = 0;
-  double top = call.sinks.empty() ? kNothing : double{call.sinks[row.head]};
-  const double sink = top;
+  const double sink = sink_of(call, row);
+  double top = sink;
   for (std::int64_t j = begin; j <= row.place; ++j) {
+    if (variant.sees && !variant.sees(row.number, j)) {
+      scores.push_back(variant.softmax ? kNothing : 0);
+      continue;
+    }
     const Score score = score_of(call, row, j, keys.data() + static_cast<std::size_t>(j) * d_qk);
-    scores.push_back(score.value);
+    scores.push_back(variant.logit ? variant.logit(row.number, j, score.value) : score.value);
     score_terms = std::max(score_terms, score.terms);
-    top = std::max(top, score.value);
+    top = std::max(top, scores.back());
   }
-  if (top == kNothing) return;
-  double total = std::exp(sink - top);
-  for (double& score : scores) total += score = std::exp(score - top);
+  if (variant.softmax && top == kNothing) return;
+  double total = 1;
+  if (variant.softmax) {
+    total = std::exp(sink - top);
+    for (double& score : scores) total += score = std::exp(score - top);
+  }
   for (std::size_t j = 0; j < scores.size(); ++j) {
     const double* value = values.data() + (static_cast<std::size_t>(begin) + j) * d_vo;
     for (std::size_t i = 0; i < d_vo; ++i) {
@@ -97,7 +113,7 @@ void attend(const AttentionDecodeCall& call, const std::vector<double>& keys,
       row.magnitude[i] += std::abs(term);
     }
   }
-  row.lse = top + std::log(total);
+  if (variant.softmax) row.lse = top + std::log(total);
   row.relative_error = 4 * kUnit *
                        (std::sqrt(static_cast<double>(d_qk)) * score_terms +
                         std::sqrt(static_cast<double>(scores.size())));
@@ -137,7 +153,8 @@ AttentionDecodeResult attention_decode(const AttentionDecodeCall& call) {
         const std::int64_t token = i / group, head = kv_head * group + i % group;
         const std::int64_t number = (n * call.q_tokens + token) * call.q_heads + head;
         const auto at = static_cast<std::size_t>(number);
-        Row row{call.seq_lens[static_cast<std::size_t>(n)] - call.q_tokens + token,
+        Row row{number,
+                call.seq_lens[static_cast<std::size_t>(n)] - call.q_tokens + token,
                 static_cast<std::size_t>(head),
                 elements_of(call.io, static_cast<const std::byte*>(call.q), number * call.d_qk,
                             call.d_qk),

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,15 @@ struct PagedCache {
   std::int64_t slot_stride = 0;
   std::int64_t head_stride = 0;
   std::span<const float> scales{};  // [batch, kv_heads]; empty: 1
+};
+
+// What a variant makes of the pairs that see each other. `row`: of [batch, q_tokens, q_heads].
+struct AttentionDecodeVariant {
+  bool softmax = true;                                           // else the logits are the weights
+  std::function<bool(std::int64_t row, std::int64_t key)> sees;  // empty: all
+  std::function<double(std::int64_t row, std::int64_t key, double score)>
+      logit;                                     // empty: the score
+  std::function<double(std::int64_t row)> sink;  // empty: none
 };
 
 struct AttentionDecodeCall {
@@ -42,9 +52,11 @@ struct AttentionDecodeCall {
   std::span<const std::int32_t> seq_lens;     // [batch]
   std::span<const float> sinks{};             // [q_heads]; empty: none
   std::span<const float> alibi_slopes{};      // [q_heads]; empty: none
-  // What an implementation rounds its weights to before it adds up values: 2^-9 for bf16 and 2^-12
-  // for f16 in matrix instructions, 0 where they stay fp32.
+  // How far, relatively, an implementation's weights may be off before it adds up values, by their
+  // rounding to what matrix instructions take: half an ulp right above a power of two, 2^-8 for
+  // bf16 and 2^-11 for f16; 0 where they stay fp32.
   double weight_rounding = 0;
+  AttentionDecodeVariant variant{};
 };
 
 // Everything for rows [batch, q_tokens, q_heads].

@@ -119,6 +119,14 @@ def test_attention_variants():
     out = kiln.attention_prefill(q, k, v, variant=near, variant_scalars=(3,))
     np.testing.assert_allclose(out[0], attend(q[0], k[0], v[0], causal(5, 9, 2))[0], atol=4e-3)
 
+    table, lengths = np.array([[2, 1, 0]], np.int32), np.array([9], np.int32)
+    pages = lambda x: np.concatenate([x[0], x[0, :3]]).reshape(3, 4, 2, 64)[[2, 1, 0]]
+    for words, slopes, seen in ((dict(variant=alibi, variant_tensors=[SLOPES]), SLOPES, causal(5, 9)),
+                                (dict(variant=near, variant_scalars=[3]), None, causal(5, 9, 2))):
+        out = kiln.attention_decode(q, pages(k), pages(v), table, lengths, **words)
+        expected, _ = attend(q[0], k[0], v[0], seen, slopes=slopes)
+        np.testing.assert_allclose(out[0], expected, atol=4e-3)
+
     scores = np.full((5, 4, 9), np.nan, np.float32)
     kiln.attention_prefill(q, k, v, causal=False, variant="logits_dump", variant_tensors=(scores,),
                            variant_scalars=[9])

@@ -176,7 +176,8 @@ struct Problem {
   }
 };
 
-inline void expect_right(const Problem& problem) {
+// `weight_rounding`: as AttentionDecodeCall has it.
+inline void expect_right(const Problem& problem, double weight_rounding = 0) {
   const Sizes& sizes = problem.sizes;
   const reference::AttentionDecodeCall call{
       .scale = problem.scale,
@@ -195,7 +196,8 @@ inline void expect_right(const Problem& problem) {
       .block_table = problem.table,
       .seq_lens = problem.lengths,
       .sinks = problem.sinks,
-      .alibi_slopes = problem.slopes};
+      .alibi_slopes = problem.slopes,
+      .weight_rounding = weight_rounding};
   const reference::AttentionDecodeResult expected = reference::attention_decode(call);
   Comparison out("out", ""), lse("lse", "");
   for (std::int64_t row = 0; row < problem.rows(); ++row) {

@@ -232,6 +232,12 @@ TEST(AttentionDecodeBuild, RefusalsSayWhy) {
             "gfx1100 has no MFMA on bf16; gfx90a, gfx942 and gfx950 have");
   EXPECT_EQ(by_matrix({{"D_qk", "512"}, {"D_vo", "512"}}, "sm_90a"),
             "D_qk + D_vo is 1024; registers hold tiles of up to 512");
+  EXPECT_EQ(by_matrix({{"variant", "sink"}}, "sm_90a"),
+            "variant=sink: it has no place for variants");
+  std::vector<NameValue> mla_variant = kMla;
+  mla_variant.emplace_back("variant", "document");
+  EXPECT_EQ(by(latent(), mla_variant, "sm_90a"), "variant=document: it has no place for variants");
+  EXPECT_EQ(reason(mla_variant), "");
   EXPECT_EQ(can_build(gpu(), shape_with(), *Arch::parse("sm_75")).reason(),
             "sm_75 is older than sm_80");
 }

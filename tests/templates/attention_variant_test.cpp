@@ -39,16 +39,18 @@ TEST(AttentionVariant, TheSameDefinitionIsTheSameAndAnotherTextAnother) {
   EXPECT_EQ(find_attention_variant(one->word), one);
   EXPECT_EQ(&attention_variant_at(one->index), one);
 
-  const Op& op = **find_op("attention_prefill");
-  const auto key_of = [&](const std::string& word) {
-    const std::vector<NameValue> given = {{"variant", word}};
-    const auto input = make_input(op, op.implementations.front(), parse_arguments(op, given)->shape,
-                                  *Arch::parse("sm_80"));
-    EXPECT_TRUE(holds(input->label(), "variant=" + word)) << input->label();
-    return input->request().digest();
-  };
-  EXPECT_NE(key_of(one->word), key_of(other->word));
-  EXPECT_NE(key_of("sigmoid"), key_of("none"));
+  for (const char* const name : {"attention_prefill", "attention_decode"}) {
+    const Op& op = **find_op(name);
+    const auto key_of = [&](const std::string& word) {
+      const std::vector<NameValue> given = {{"variant", word}};
+      const auto input = make_input(op, op.implementations.back(),
+                                    parse_arguments(op, given)->shape, *Arch::parse("cpu"));
+      EXPECT_TRUE(holds(input->label(), "variant=" + word)) << input->label();
+      return input->request().digest();
+    };
+    EXPECT_NE(key_of(one->word), key_of(other->word));
+    EXPECT_NE(key_of("sigmoid"), key_of("none"));
+  }
 }
 
 // What would let the code depend on more than its text, or leave the expression.
@@ -105,13 +107,15 @@ TEST(AttentionVariant, NamesAndTypesAreChecked) {
 }
 
 // Each compiler of the chain of each arch says where in the caller's own text the error is.
-class AttentionVariantError : public testing::TestWithParam<const char*> {};
+class AttentionVariantError : public testing::TestWithParam<std::tuple<const char*, const char*>> {
+};
 
 TEST_P(AttentionVariantError, HasItsLineAndColumnInTheCallersText) {
-  const Arch arch = *Arch::parse(GetParam());
+  const auto& [op_name, arch_name] = GetParam();
+  const Arch arch = *Arch::parse(arch_name);
   const auto* const broken =
       *add_attention_variant(variant_with("logit *\n    (cap + undeclared)"));
-  const Op& op = **find_op("attention_prefill");
+  const Op& op = **find_op(op_name);
   const std::vector<NameValue> given = {{"variant", broken->word}};
   const Shape shape = parse_arguments(op, given)->shape;
   const Compilers compilers(settings_from_environment());
@@ -135,7 +139,9 @@ TEST_P(AttentionVariantError, HasItsLineAndColumnInTheCallersText) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Archs, AttentionVariantError,
-                         testing::Values("cpu", "simt", "sm_80", "gfx90a", "gfx942"));
+                         testing::Combine(testing::Values("attention_prefill", "attention_decode"),
+                                          testing::Values("cpu", "simt", "sm_80", "gfx90a",
+                                                          "gfx942")));
 
 }  // namespace
 }  // namespace kiln::test

@@ -2,6 +2,8 @@
 // Each command does its work on the real compilers and says so, for people and as JSON.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "tests/tools/jitctl.h"
 
 namespace kiln::test {
@@ -118,6 +120,31 @@ TEST(Commands, LsShowAndStatsTellOfWhatIsStored) {
   ASSERT_EQ(jitctl.run_json({"stats"}, &stats).exit_code, 0);
   EXPECT_EQ(stats["entries"], 2);
   EXPECT_EQ(stats["puts"], 2);
+}
+
+// A variant of a caller's own is compiled from its file, listed under its name, and told of with
+// its own lines where it is broken.
+TEST(Commands, AttentionVariantsComeFromFilesAndAreListedByName) {
+  for (const char* op : {"attention_prefill", "attention_decode"}) {
+    const Jitctl jitctl;
+    const std::string file = jitctl.home().path() / "far.json";
+    const auto write = [&](const char* mask) {
+      std::ofstream(file) << json{{"name", "far"}, {"mask", mask}, {"scalars", {"i32 reach"}}};
+    };
+    write("kv_idx < kv_len - reach");
+    const auto made = jitctl.run({"compile", op, "--variant", file, "variant=far"});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    json listed;
+    ASSERT_EQ(jitctl.run_json({"ls", "far"}, &listed).exit_code, 0);
+    ASSERT_EQ(listed["kernels"].size(), 1U);
+    const std::string label = listed["kernels"][0]["label"];
+    EXPECT_NE(label.find(std::string(op) + "/cpu"), std::string::npos) << label;
+    EXPECT_NE(label.find("variant=far@"), std::string::npos) << label;
+    write("kv_idx <\n kv_length");
+    const auto broken = jitctl.run({"compile", op, "--variant", file, "variant=far"});
+    EXPECT_NE(broken.exit_code, 0);
+    EXPECT_NE(broken.err.find("far.mask:2:2: "), std::string::npos) << broken.err;
+  }
 }
 
 TEST(Commands, PrewarmListsWhatTheModelNeedsAndKilnHasNoOpFor) {

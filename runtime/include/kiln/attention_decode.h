@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "jit/base/export.h"
+#include "kiln/attention_variant.h"
 #include "kiln/runtime.h"
 
 namespace kiln {
@@ -84,14 +85,19 @@ struct AttentionDecodeArgs {
   // Or the tokens of each part, rounded up to a multiple of 64; 0: see splits. A fixed size does
   // so, too, and keeps it while pages_max grows.
   std::int64_t split_tokens = 0;
+
+  // What else becomes of the scores s_j that are seen: see kiln/attention_variant.h. One without
+  // softmax has neither lse nor sinks: out = sum_j s_j v_j. Query token t is qo_idx t of qo_len T,
+  // qo_token n T + t.
+  AttentionVariantArgs variant{};
 };
 
 // Launches on `options.stream`; on the CPU it is done when this returns. A new N, T, length, page
 // size, number of pages, stride, window, scale or number of splits never compiles anything, nor do
 // tables by CSR, sinks, slopes or scales; and nothing on the host depends on what the tensors hold,
 // so that a call can be captured into a graph. Thread-safe.
-// Errors: invalid_argument for tensors that do not fit the table above, saying which and how; those
-// of Runtime::select and Runtime::kernel.
+// Errors: invalid_argument for tensors that do not fit the table above, saying which and how, and
+// for lse or sinks with a variant without softmax; those of Runtime::select and Runtime::kernel.
 KILN_API Result<void> attention_decode(Runtime& runtime, const AttentionDecodeArgs& args,
                                        const CallOptions& options = {});
 

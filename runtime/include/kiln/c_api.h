@@ -238,6 +238,11 @@ typedef struct kiln_attention_decode_args {
   float softcap;                                            /* 0: none */
   const int64_t* window_left;                               /* null: none */
   int64_t split_tokens;                                     /* 0: see splits */
+  const kiln_attention_variant* variant;                    /* null: none */
+  const DLTensor* const* variant_tensors; /* as many as its definition has, in its order */
+  size_t variant_tensors_count;
+  const double* variant_scalars;
+  size_t variant_scalars_count;
 } kiln_attention_decode_args;
 KILN_C_API kiln_status kiln_attention_decode(kiln_runtime* runtime,
                                              const kiln_attention_decode_args* args,

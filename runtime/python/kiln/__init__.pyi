@@ -129,6 +129,9 @@ def attention_decode(
     v_scale: Optional[Tensor] = None,
     sinks: Optional[Tensor] = None,
     alibi_slopes: Optional[Tensor] = None,
+    variant: Union[None, str, AttentionVariant] = None,
+    variant_tensors: Sequence[Tensor] = (),
+    variant_scalars: Sequence[float] = (),
     stream: Any = None,
     arch: Optional[str] = None,
 ) -> Any: ...

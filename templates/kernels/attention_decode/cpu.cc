@@ -6,110 +6,15 @@
 // next step's keys: the rows of one head lie far apart, where the caches' own prefetchers do not
 // follow.
 #include "kiln/cpu.h"
+#include "attention_decode/cpu_job.h"
 #include "attention_decode/logits.h"
 #include "attention_decode/params.h"
 #include "attention_decode/split_range.h"
 #include "attention_decode/splits.h"
-#include "kiln/fp8.h"
 #include "kiln/shape.h"
-#include "kiln/storage_type.h"
 
 namespace kiln {
 namespace attention_decode_detail {
-
-using Io = StorageType<shape::io_is::bf16, shape::io_is::f16>;
-using Kv = CacheType<shape::kv_is::f16, shape::kv_is::e4m3, shape::kv_is::e5m2>;
-
-constexpr int kTile = kSplitStep;                    // tokens of a step
-constexpr int kTokens = 4;                           // whose products are computed at once
-constexpr int kLineElements = 64 / int{sizeof(Kv)};  // of a cache line
-
-constexpr int kGroupHeads = shape::Hq / shape::Hkv;  // query heads that share a key/value head
-constexpr int kRowsMax = 32;                         // of an item, or of several taken together
-
-// Rows whose sums stay in registers: AVX-512 has 32 of them, the others 16.
-constexpr int kRowBlock = vector_lanes == 16 ? 4 : 2;
-// As many columns of each, as far as they come out even.
-constexpr int kVectors = shape::D_vo / vector_lanes;
-constexpr int kColumnVectors = kVectors % 4 == 0   ? 4
-                               : kVectors % 3 == 0 ? 3
-                               : kVectors % 2 == 0 ? 2
-                                                   : 1;
-constexpr int kBlockColumns = kColumnVectors * vector_lanes;
-constexpr int kColumnBlocks = shape::D_vo / kBlockColumns;
-static_assert(shape::D_qk % vector_lanes == 0, "refused by can_build");
-static_assert(shape::D_vo % vector_lanes == 0, "refused by can_build");
-
-struct Job {
-  i64 n;  // sequence
-  int kv_head;
-  int first_row;  // among those of the key/value head, counted token by token
-  int rows;
-  int length;  // of the sequence
-  int split;
-  TokenRange tokens;
-  int base;  // where the rows stand in the scratch memory
-
-  KILN_DEVICE int token_of(int row) const { return (first_row + row) / kGroupHeads; }
-  KILN_DEVICE int head_of(int row) const {
-    return kv_head * kGroupHeads + (first_row + row) % kGroupHeads;
-  }
-};
-
-// What an item keeps in the worker's scratch memory.
-struct Scratch {
-  float queries[kRowsMax][shape::D_qk];
-  float sums[kRowsMax][shape::D_vo];  // of weight times value, not yet divided
-  float weights[kRowsMax][kTile];     // products, then 2^(score - maximum)
-  float factors[kRowsMax];            // what a new maximum takes the old sums down by
-  float maxima[kRowsMax];
-  float totals[kRowsMax];
-  LogitRow logits[kRowsMax];
-};
-static_assert(sizeof(Scratch) <= kKilnCpuScratchBytes, "refused by can_build");
-
-// Where the tokens of a step are; from `count` on, some valid address: the last token's if any.
-struct Rows {
-  const Kv* keys[kTile];
-  const Kv* values[kTile];
-  int count;
-};
-
-KILN_DEVICE const int* pages_of(const AttentionDecodeParams& p, i64 n) {
-  return p.pages + (p.indptr != nullptr ? p.indptr[n] : n * p.pages_stride);
-}
-KILN_DEVICE int length_of(const AttentionDecodeParams& p, i64 n) {
-  const int pages = p.indptr != nullptr ? p.indptr[n + 1] - p.indptr[n] : 0;
-  return sequence_length(p, p.lengths[n], pages);
-}
-KILN_DEVICE float scale_of(const AttentionDecodeParams::Pages& cache, const Job& job) {
-  if (cache.scale == nullptr) return 1.0f;
-  return cache.scale[job.n * cache.scale_sequence_stride + job.kv_head * cache.scale_head_stride];
-}
-
-KILN_DEVICE void find_rows(const AttentionDecodeParams& p, const Job& job, int first, Rows& rows) {
-  rows.count = max(0, min(kTile, job.tokens.end - first));
-  const int* pages = pages_of(p, job.n);
-  const Kv* keys = static_cast<const Kv*>(p.k.data) + job.kv_head * p.k.head_stride;
-  const Kv* values = static_cast<const Kv*>(p.v.data) + job.kv_head * p.v.head_stride;
-  int number = first / p.page_size;
-  int slot = first % p.page_size;
-  for (int t = 0; t < rows.count; ++t) {
-    const i64 page = pages[number];
-    rows.keys[t] = keys + page * p.k.page_stride + slot * p.k.token_stride;
-    rows.values[t] = values + page * p.v.page_stride + slot * p.v.token_stride;
-    if (++slot == p.page_size) {
-      slot = 0;
-      ++number;
-    }
-  }
-  const Kv* last_key = rows.count > 0 ? rows.keys[rows.count - 1] : keys;
-  const Kv* last_value = rows.count > 0 ? rows.values[rows.count - 1] : values;
-  for (int t = rows.count; t < kTile; ++t) {
-    rows.keys[t] = last_key;
-    rows.values[t] = last_value;
-  }
-}
 
 // Products of pairs, where the processor has them: bf16 as it is, summed in fp32.
 #if defined(__AVX512BF16__)
@@ -222,10 +127,26 @@ KILN_DEVICE Floats logits_at(const LogitRow& row, const float* products, int key
                 Floats(minus_infinity()));
 }
 
+// What a variant's expressions make of the scores of row `h` of the job. Returns the largest.
+KILN_DEVICE float apply_rules(const AttentionDecodeParams& p, const Job& job, int h, int first,
+                              int count, Scratch& scratch) {
+  const LogitRow& row = scratch.logits[job.base + h];
+  float* weights = scratch.weights[job.base + h];
+  float top = minus_infinity();
+  for (int t = 0; t < count; ++t) {
+    const int key = first + t;
+    weights[t] = is_visible(row, key) ? ruled_logit(p, place_of(p, job, h, key), weights[t])
+                                      : hidden_logit();
+    top = max(top, weights[t]);
+  }
+  return top;
+}
+
 // `first`: the step's first token.
-KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int base, int rows) {
+KILN_DEVICE void weigh_step(const AttentionDecodeParams& p, const Job& job, int first, int count,
+                            Scratch& scratch) {
   const int whole = ceil_div(count, vector_lanes) * vector_lanes;
-  for (int h = base; h < base + rows; ++h) {
+  for (int h = job.base; h < job.base + job.rows; ++h) {
     const LogitRow& row = scratch.logits[h];
     const bool all_seen = first >= row.begin && first + whole <= row.end;
     float* weights = scratch.weights[h];
@@ -234,6 +155,12 @@ KILN_DEVICE void weigh_step(Scratch& scratch, int first, int count, int base, in
       const Floats scores = logits_at(row, weights + t, first + t, all_seen);
       store(weights + t, scores);
       tops = select(tops < scores, scores, tops);
+    }
+    if constexpr (kHasRules)
+      tops = Floats(apply_rules(p, job, h - job.base, first, count, scratch));
+    if constexpr (!variant::softmax) {
+      scratch.factors[h] = 1.0f;
+      continue;
     }
     const float top = max(scratch.maxima[h], horizontal_max(tops));
     const float low = finite_maximum(top);
@@ -323,8 +250,8 @@ KILN_DEVICE void store_row(const AttentionDecodeParams& p, i64 n, int token, int
       end.lse_log2 * math_detail::kLn2;
 }
 
-KILN_DEVICE float sink_of(const AttentionDecodeParams& p, int head) {
-  return p.sinks != nullptr ? p.sinks[head] * math_detail::kLog2E : minus_infinity();
+KILN_DEVICE float sink_of(const AttentionDecodeParams& p, const VariantPlace& place) {
+  return sink_log2(p, place, p.sinks != nullptr ? p.sinks[place.qo_head_idx] : minus_infinity());
 }
 
 // Final, or partial with other splits.
@@ -335,8 +262,8 @@ KILN_DEVICE void finish_item(const AttentionDecodeParams& p, const Job& job, Scr
     const int token = job.token_of(h);
     const float* sums = scratch.sums[job.base + h];
     if (p.splits == 1) {
-      const RowEnd end =
-          end_row(scratch.maxima[job.base + h], scratch.totals[job.base + h], sink_of(p, head));
+      const RowEnd end = end_row(scratch.maxima[job.base + h], scratch.totals[job.base + h],
+                                 sink_of(p, place_of(p, job, h, 0)));
       store_row(p, job.n, token, head, sums, end, scale);
       continue;
     }
@@ -375,7 +302,7 @@ KILN_DEVICE void run_items(const AttentionDecodeParams& p, const Job& job, int h
       find_rows(p, heads_on(job, last ? 0 : i + 1), last ? first + kTile : first, steps[next]);
       const int base = i * job.rows;
       score_step(scratch, steps[current], base, job.rows);
-      weigh_step(scratch, first, steps[current].count, base, job.rows);
+      weigh_step(p, heads_on(job, i), first, steps[current].count, scratch);
       add_step(scratch, steps[current], steps[next], base, job.rows);
       current = next;
     }
@@ -416,7 +343,8 @@ KILN_DEVICE void merge_row(const AttentionDecodeParams& p, i64 n, int token, int
   const i64 row = partial_row(p, n, token, head, 0);
   const float* partials = p.workspace + row * shape::D_vo;
   const float* logs = p.workspace + partial_rows(p) * shape::D_vo + row;
-  const int splits = used_splits(p, length_of(p, n));
+  const int length = length_of(p, n);
+  const int splits = used_splits(p, length);
   float top = minus_infinity();
   for (int split = 0; split < splits; ++split) top = max(top, logs[split]);
   const float base = finite_maximum(top);
@@ -430,7 +358,8 @@ KILN_DEVICE void merge_row(const AttentionDecodeParams& p, i64 n, int token, int
       store(sums + c, fma(Floats(weight), load(from), load(sums + c)));
     }
   }
-  store_row(p, n, token, head, sums, end_row(top, total, sink_of(p, head)), 1.0f);
+  const float sink = sink_of(p, place_at(p, n, token, head, length, 0));
+  store_row(p, n, token, head, sums, end_row(top, total, sink), 1.0f);
 }
 
 }  // namespace attention_decode_detail

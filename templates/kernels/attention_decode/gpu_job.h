@@ -110,8 +110,10 @@ KILN_DEVICE float finish_row(const AttentionDecodeParams& p, const Job& job, int
   const int head = job.head_of(row);
   const int token = job.token_of(row);
   const bool last = p.splits == 1;
-  const float sink = last ? of_head(p.sinks, head, minus_infinity()) : minus_infinity();
-  const RowEnd end = end_row(maximum, total, sink * math_detail::kLog2E);
+  const float sink =
+      last ? sink_log2(p, place_of(p, job, row, 0), of_head(p.sinks, head, minus_infinity()))
+           : minus_infinity();
+  const RowEnd end = end_row(maximum, total, sink);
   if (!last) {
     const i64 partial = partial_row(p, job.n, token, head, job.split);
     Global<float>(p.workspace).store(partial_rows(p) * shape::D_vo + partial, end.lse_log2);

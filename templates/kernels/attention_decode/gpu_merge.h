@@ -41,7 +41,7 @@ KILN_DEVICE MergeColumns load_columns(const Global<const float>& partials, i64 a
 
 // The softmax over the splits, by each warp for itself.
 KILN_DEVICE RowEnd merge_softmax(const AttentionDecodeParams& p, const Global<const float>& logs,
-                                 int splits, int head, float& top) {
+                                 int splits, const VariantPlace& place, float& top) {
   top = minus_infinity();
   for (int split = lane(); split < splits; split += warp_size) top = max(top, logs.load(split));
   top = group_max(top);
@@ -50,7 +50,7 @@ KILN_DEVICE RowEnd merge_softmax(const AttentionDecodeParams& p, const Global<co
     total += fast_exp2(logs.load(split) - finite_maximum(top));
   }
   return end_row(top, group_sum(total),
-                 of_head(p.sinks, head, minus_infinity()) * math_detail::kLog2E);
+                 sink_log2(p, place, of_head(p.sinks, place.qo_head_idx, minus_infinity())));
 }
 
 }  // namespace attention_decode_detail
@@ -64,7 +64,8 @@ KILN_KERNEL(128, 6) attention_decode_merge(KILN_PARAMS(AttentionDecodeParams) p)
 
   // The kernel before, which has waited for all that came before it, does not write lengths.
   const MergeRow at = merge_row(p);
-  const int splits = used_splits(p, length_of(p, at.n));
+  const int length = length_of(p, at.n);
+  const int splits = used_splits(p, length);
   dependency_wait();
   launch_dependents();
 
@@ -89,7 +90,10 @@ KILN_KERNEL(128, 6) attention_decode_merge(KILN_PARAMS(AttentionDecodeParams) p)
             load_columns(partials, static_cast<i64>(split) * shape::D_vo + column, aligned);
       }
     }
-    if (first == 0) end = merge_softmax(p, logs, splits, at.head, top);
+    if (first == 0) {
+      const VariantPlace place = place_at(p, at.n, at.token, at.head, length, 0);
+      end = merge_softmax(p, logs, splits, place, top);
+    }
 #pragma unroll
     for (int i = 0; i < kMergeSplits; ++i) {
       const int split = first + group + i * kMergeGroups;

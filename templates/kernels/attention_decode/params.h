@@ -9,6 +9,8 @@
 // whether scores are capped.
 #pragma once
 
+#include "attention/variant_params.h"
+
 namespace kiln {
 
 struct AttentionDecodeParams {
@@ -73,7 +75,9 @@ struct AttentionDecodeParams {
   float scale;       // of the scores
   float softcap;     // c of c tanh(score / c), where the shape says so
   int reserved;
+
+  AttentionVariantParams variant;  // of the shape's variant
 };
-static_assert(sizeof(AttentionDecodeParams) == 8 * 37, "host and kernels agree on this layout");
+static_assert(sizeof(AttentionDecodeParams) == 8 * 43, "host and kernels agree on this layout");
 
 }  // namespace kiln

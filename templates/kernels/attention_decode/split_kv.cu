@@ -197,9 +197,22 @@ KILN_DEVICE Softmax begin_softmax(const AttentionDecodeParams& p, const Job& job
   return softmax;
 }
 
+// The product of row `h` with `key`, to what the softmax takes.
+KILN_DEVICE float score_of(const AttentionDecodeParams& p, const Job& job, const LogitRow& row,
+                           int h, float product, int key) {
+  if constexpr (kHasRules) {
+    // A row that repeats the last one must not write a variant's tensors again.
+    if (h >= job.rows || !is_visible(row, key)) return hidden_logit();
+    const float score = logit(row, product, static_cast<float>(key - row.place));
+    return ruled_logit(p, place_of(p, job, h, key), score);
+  } else {
+    return masked_logit(row, product, key);
+  }
+}
+
 // `first`: the step's first token.
-KILN_DEVICE void weigh_step(const Memory& memory, Softmax& softmax, int first, int count,
-                            int buffer) {
+KILN_DEVICE void weigh_step(const AttentionDecodeParams& p, const Job& job, const Memory& memory,
+                            Softmax& softmax, int first, int count, int buffer) {
   constexpr int kOwn = kTile / warp_size;  // tokens of a lane
 #pragma unroll
   for (int i = 0; i < kRowsOfWarp; ++i) {
@@ -213,9 +226,15 @@ KILN_DEVICE void weigh_step(const Memory& memory, Softmax& softmax, int first, i
       const int t = lane() + j * warp_size;
       scores[j] = minus_infinity();
       if (t < count) {
-        scores[j] = masked_logit(softmax.row[i], memory.weights.load(at(t)), first + t);
+        const float product = memory.weights.load(at(t));
+        scores[j] = score_of(p, job, softmax.row[i], h, product, first + t);
       }
+      if (!variant::softmax && t < count) memory.weights.store(at(t), scores[j]);
       top = max(top, scores[j]);
+    }
+    if constexpr (!variant::softmax) {
+      if (lane() == 0) memory.factors.store(h, 1.0f);
+      continue;
     }
     top = max(softmax.maximum[i], group_max(top));
     const float base = finite_maximum(top);
@@ -359,7 +378,7 @@ KILN_KERNEL(128, 3) attention_decode_split(KILN_PARAMS(AttentionDecodeParams) p)
     const int count = min(kTile, job.tokens.end - first);
     score_step(keys, memory, count, buffer);
     block_barrier();
-    weigh_step(memory, softmax, first, count, buffer);
+    weigh_step(p, job, memory, softmax, first, count, buffer);
     find_rows(p, job, pages, key_rows, value_rows, (buffer ^ 1) * kTile, first + kTile, kTile);
     block_barrier();
     add_values(values, memory, sums, count, buffer);

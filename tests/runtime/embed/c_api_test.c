@@ -333,6 +333,7 @@ int main(int argc, char** argv) {
   run_a_gate(runtime);
   run_kda_decode(runtime);
   run_a_variant(runtime);
+  run_a_decode_variant(runtime);
   run_a_template(runtime);
   kiln_runtime_destroy(runtime);
   kiln_kernel_destroy(kernel);

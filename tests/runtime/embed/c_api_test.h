@@ -27,5 +27,6 @@ extern int shape_count;
 
 void refuse_bad_variants(void);
 void run_a_variant(kiln_runtime* runtime);
+void run_a_decode_variant(kiln_runtime* runtime); /* behind run_a_variant() */
 
 #endif

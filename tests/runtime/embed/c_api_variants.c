@@ -43,6 +43,41 @@ void run_a_variant(kiln_runtime* runtime) {
   for (int i = 0; i < 64; ++i) CHECK(seen[i] == 0x3f80);
 }
 
+/* The same of attention_decode: the second of two tokens in a page. */
+void run_a_decode_variant(kiln_runtime* runtime) {
+  static uint16_t q[64], k[2 * 64], v[2 * 64], seen[64];
+  int32_t keys[1] = {0}, table[1] = {0}, lengths[1] = {2};
+  const double shift = 1;
+  const float one = 1;
+  kiln_attention_decode_args args;
+  shape_count = 8;
+  DLTensor tq = tensor(q, kDLBfloat, 16, 3, 1, 1, 64),
+           tout = tensor(seen, kDLBfloat, 16, 3, 1, 1, 64);
+  DLTensor tk = tensor(k, kDLBfloat, 16, 3, 1, 2, 64), tv = tensor(v, kDLBfloat, 16, 3, 1, 2, 64);
+  DLTensor ttable = tensor(table, kDLInt, 32, 2, 1, 1, 0);
+  DLTensor tlengths = tensor(lengths, kDLInt, 32, 1, 1, 0, 0);
+  DLTensor tkeys = tensor(keys, kDLInt, 32, 1, 1, 0, 0);
+  const DLTensor* const given[] = {&tkeys};
+  for (int i = 0; i < 64; ++i) v[64 + i] = 0x3f80;
+  memset(&args, 0, sizeof args);
+  args.size_bytes = sizeof args;
+  args.q = &tq;
+  args.k_cache = &tk;
+  args.v_cache = &tv;
+  args.block_table = &ttable;
+  args.seq_lens = &tlengths;
+  args.out = &tout;
+  args.scale = &one;
+  CHECK(kiln_attention_variant_find("one_key", &args.variant) == KILN_OK);
+  SAYS(kiln_attention_decode(runtime, &args, NULL), KILN_INVALID_ARGUMENT,
+       "takes 1 tensors and 1 scalars; 0 and 0 are given");
+  args.variant_tensors = given;
+  args.variant_scalars = &shift;
+  args.variant_tensors_count = args.variant_scalars_count = 1;
+  CHECK(kiln_attention_decode(runtime, &args, NULL) == KILN_OK);
+  for (int i = 0; i < 64; ++i) CHECK(seen[i] == 0x3f80);
+}
+
 void refuse_bad_variants(void) {
   const kiln_pair letter = {"p", "f64"};
   kiln_attention_variant_definition given = {sizeof given, "bad", NULL, NULL, NULL, 0,

@@ -56,9 +56,9 @@ class StubRuntime {
       }
       KeyRecord record{input.request(), {}};
       record.toolchain.add("compiler", "stub");
-      const auto stored =
-          take(runtime_->store())
-              ->put(record.key(), {record.joined().text(), input.label(), artifact.encode(), ""});
+      const auto stored = take(runtime_->store())
+                              ->put(record.key(), {record.joined().text(), input.label(),
+                                                   to_unfilled_bytes(artifact.encode()), ""});
       if (!stored) std::abort();
     }
   }
