@@ -7,6 +7,7 @@
 
 #include "jit/worker/worker_pool.h"
 #include "tests/runtime/user_template.h"
+#include "tests/support/temp_folder.h"
 
 #ifdef KILN_BAD_WORKER
 namespace kiln {
@@ -15,7 +16,10 @@ namespace {
 TEST(GiveUp, ACompileThatHangsEndsWithTheLastWhoWantsIt) {
   const test::LlvmRuntime llvm;
   if (!llvm.available()) GTEST_SKIP() << llvm.why_not();
+  const test::TempFolder folder;
+  const auto read = folder.path() / "read";
   setenv("KILN_BAD_WORKER", "late_hang", 1);  // it answers that it can, then hangs
+  setenv("KILN_BAD_WORKER_READ", read.c_str(), 1);
   Options options = *Options::from_environment();
   options.cache_policy = CachePolicy::off;
   options.compilers.isolation = Isolation::all;
@@ -29,7 +33,7 @@ TEST(GiveUp, ACompileThatHangsEndsWithTheLastWhoWantsIt) {
     cancelled += !prepared && prepared.error().code == ErrorCode::cancelled ? 1 : 0;
   };
   std::thread producer(ask, first.get_token());
-  while (runtime->compilers().workers()->counts().answers == 0) std::this_thread::yield();
+  while (!std::filesystem::exists(read)) std::this_thread::yield();
   std::thread waiter(ask, second.get_token());
   second.request_stop();
   waiter.join();

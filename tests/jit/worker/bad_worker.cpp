@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -58,9 +59,10 @@ void lie_about_the_size(std::uint64_t sequence, std::uint64_t claimed) {
   pause();
 }
 
-// Whatever it does, it has read the question.
+// Whatever it does, it has read the question; then the file that KILN_BAD_WORKER_READ names exists.
 void misbehave(const std::string& how, std::uint64_t sequence) {
   std::cerr << "the worker's last words\n";
+  if (const char* file = std::getenv("KILN_BAD_WORKER_READ")) std::ofstream(file).put('1');
   if (how == "abort") std::abort();
   if (how == "segfault") {
     signal(SIGSEGV, SIG_DFL);  // a sanitizer would have words of its own
