@@ -75,6 +75,39 @@ TEST_F(CompilerChain, WhereHiprtcIsNotThereOrBreaksDownLlvmCompiles) {
   }
 }
 
+// An op's kernel is the same, whatever it is that the better compiler lacks.
+TEST_F(CompilerChain, AnOpGetsTheKernelThatTheNextCompilerMakes) {
+  const Op& op = **find_op("attention_prefill");
+  const Arch arch = *Arch::parse("gfx942");
+  const auto made_with = [&](const fs::path& hiprtc) {
+    Options options = *Options::from_environment();
+    options.cache_policy = CachePolicy::off;
+    options.compilers.hiprtc_library = hiprtc;
+    options.compilers.comgr_library = {};
+    const auto runtime = *Runtime::create(std::move(options));
+    const Shape shape = parse_arguments(op, {})->shape;
+    const auto selection = runtime->select(op, shape, arch);
+    EXPECT_TRUE(selection) << selection.error().message;
+    return runtime->prepare(*make_input(op, *selection->implementation, shape, arch));
+  };
+  const auto alone = made_with("/nonexistent/libhiprtc.so");
+  ASSERT_TRUE(alone) << alone.error().message << alone.error().log;
+  const std::pair<const char*, const char*> cases[] = {
+      {"rocm-lacks-required", "'hiprtcGetCodeSize'"},
+      {"rocm-comgr-lacks-required", "'amd_comgr_get_isa_name'"},
+      {"rocm-no-version-breaks-down", "hipRTC of unknown version"}};
+  for (const auto& [folder, reason] : cases) {
+    SCOPED_TRACE(folder);
+    const auto made = made_with(fs::path(KILN_STUBS) / folder / "libhiprtc.so.7");
+    ASSERT_TRUE(made) << made.error().message << made.error().log;
+    EXPECT_EQ(made->artifact->compiler, "llvm");
+    EXPECT_TRUE(made->artifact->code == alone->artifact->code);
+    ASSERT_EQ(made->artifact->passed_over.size(), 1u);
+    EXPECT_TRUE(holds(made->artifact->passed_over[0].reason, reason))
+        << made->artifact->passed_over[0].reason;
+  }
+}
+
 TEST_F(CompilerChain, TheStoredEntryRemembersWhoMadeItAndWhyNotAnother) {
   const auto made = runtime_with(kBreaksDown)->prepare(one_kernel("gfx1100"));
   ASSERT_TRUE(made) << made.error().message;
