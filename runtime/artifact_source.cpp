@@ -345,7 +345,8 @@ Error ArtifactSource::miss(const Plan& plan, const CompileInput& input) {
                                 : fmt::format("{}", fmt::join(found.looked_in, " or "));
   std::string why;
   if (found.nearest) {
-    why = "; " + describe(found.differences);
+    const StoredEntry& nearest = *found.nearest;
+    why = "; " + describe(nearest.label, nearest.key.request.short_hex(), found.differences);
   } else if (!found.looked_in.empty()) {
     why = "; no entry of this op is there";
   }

@@ -54,8 +54,12 @@ Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord&
   return std::move(search).best();
 }
 
-std::string describe(const std::vector<RecordDifference>& differences) {
-  std::string text = "nearest entry differs in ";
+std::string describe(std::string_view label, std::string_view key,
+                     const std::vector<RecordDifference>& differences) {
+  std::string text = fmt::format("nearest entry '{}' (key {}) ", label, key);
+  // Only requests were compared, and policy `exact` takes no other toolchain.
+  if (differences.empty()) return text + "is this request, by a compiler that is not here";
+  text += "differs in ";
   bool first = true;
   for (const RecordDifference& difference : differences) {
     std::string_view name = difference.name;

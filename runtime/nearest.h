@@ -23,7 +23,9 @@ struct NearestEntry {
 Result<std::optional<NearestEntry>> nearest_entry(Store& store, const KeyRecord& asked,
                                                   std::string_view label);
 
-// "nearest entry differs in shape.H: stored int 32, asked int 16": one line for a message.
-std::string describe(const std::vector<RecordDifference>& differences);
+// "nearest entry 'kda_decode/cpu H=32' (key 0f3a) differs in shape.H: stored int 32, asked int 16":
+// one line for a message. `key` is hex digits that 'jitctl show' takes.
+std::string describe(std::string_view label, std::string_view key,
+                     const std::vector<RecordDifference>& differences);
 
 }  // namespace kiln

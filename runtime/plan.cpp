@@ -4,12 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <set>
 
+#include "jit/base/text_file.h"
 #include "runtime/plan_format.h"
 
 namespace kiln {
@@ -121,16 +118,7 @@ Result<std::vector<PlanRequest>> parse_plan(std::string_view text, std::string_v
 }
 
 Result<std::vector<PlanRequest>> read_plan(const std::filesystem::path& file) {
-  std::error_code error;
-  if (std::filesystem::is_directory(file, error)) {
-    return bad(fmt::format("cannot read plan '{}': it is a folder", file.string()));
-  }
-  errno = 0;
-  std::ifstream stream(file, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream.is_open() || stream.bad()) {
-    return bad(fmt::format("cannot read plan '{}': {}", file.string(), std::strerror(errno)));
-  }
+  KILN_TRY_ASSIGN(const std::string text, read_text_file(file));
   return parse_plan(text, file.string());
 }
 

@@ -135,7 +135,7 @@ void print(const Explanation& explanation) {
     fmt::print("  compiler   {}\n", folded(toolchain.compiler + ": " + toolchain.why_not, 13));
   }
   for (const Error& error : explanation.not_readable) {
-    fmt::print("  not read   {}\n", error.message);
+    fmt::print("  not read   {}\n", folded(error.message, 13));
   }
 }
 

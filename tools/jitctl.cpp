@@ -136,7 +136,6 @@ int main(int argc, char** argv) {
   app.formatter(std::make_shared<HelpFormatter>());
   app.require_subcommand(1);
   app.set_version_flag("--version", "jitctl " KILN_VERSION);
-  app.footer(kFirstSteps);
   if (argc == 1) {
     fmt::print(stderr, "{}\n\n{}\n\n'jitctl --help' lists every command.\n", app.get_description(),
                kFirstSteps);
@@ -144,6 +143,7 @@ int main(int argc, char** argv) {
   }
   Session session;
   const auto actions = add_commands(app, session);
+  app.footer(kFirstSteps);  // after the commands, which would inherit it
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

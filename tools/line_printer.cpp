@@ -7,6 +7,8 @@
 
 #include <cstdio>
 
+#include "tools/page.h"
+
 namespace kiln::cli {
 namespace {
 
@@ -19,7 +21,8 @@ std::size_t terminal_columns() {
 }  // namespace
 
 LinePrinter::LinePrinter(Progress progress)
-    : silent_(progress == Progress::silent), terminal_(isatty(STDERR_FILENO) == 1) {}
+    : silent_(progress == Progress::silent),
+      terminal_(isatty(STDERR_FILENO) == 1 && !is_dumb_terminal()) {}
 
 LinePrinter::~LinePrinter() {
   clear();

@@ -15,9 +15,7 @@ namespace {
 bool has_colours(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
   if (no_color && *no_color) return false;
-  const char* terminal = std::getenv("TERM");
-  if (terminal && std::string_view(terminal) == "dumb") return false;
-  return isatty(fileno(stream)) == 1;
+  return !is_dumb_terminal() && isatty(fileno(stream)) == 1;
 }
 
 constexpr int code_of(Colour colour) {
@@ -35,6 +33,11 @@ constexpr int code_of(Colour colour) {
 }
 
 }  // namespace
+
+bool is_dumb_terminal() {
+  const char* terminal = std::getenv("TERM");
+  return terminal && std::string_view(terminal) == "dumb";
+}
 
 std::string folded(std::string_view text, std::size_t indent) {
   std::string out;

@@ -14,6 +14,9 @@ inline constexpr std::size_t kPageColumns = 100;
 // `indent` on; the later lines are indented by as much. A word that is too long stays whole.
 std::string folded(std::string_view text, std::size_t indent);
 
+// Whether the terminal can do no more than print: no colours, no line that updates.
+bool is_dumb_terminal();
+
 enum class Colour { red, green, yellow, bold };
 // `text` in that colour where `stream` (stdout or stderr) is a terminal; else, and where NO_COLOR
 // is set or TERM is "dumb", as it is.

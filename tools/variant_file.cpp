@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "jit/base/text_file.h"
 #include "templates/attention_variant.h"
 
 namespace kiln::cli {
@@ -60,13 +60,10 @@ AttentionVariant variant_of(const Json& object) {
 }  // namespace
 
 Result<void> add_variant_file(const std::string& file) {
-  std::ifstream stream(file);
-  if (!stream) {
-    return fail(ErrorCode::invalid_argument, fmt::format("--variant: cannot read '{}'", file));
-  }
+  KILN_TRY_ASSIGN(const std::string text, read_text_file(file));
   AttentionVariant variant;
   try {
-    variant = variant_of(Json::parse(stream));
+    variant = variant_of(Json::parse(text));
   } catch (const std::exception& exception) {
     return fail(ErrorCode::invalid_argument,
                 fmt::format("--variant '{}': {}", file, exception.what()));

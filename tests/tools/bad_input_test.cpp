@@ -6,6 +6,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <iterator>
+#include <map>
+#include <sstream>
 
 #include "tests/tools/jitctl.h"
 
@@ -43,7 +47,7 @@ TEST_P(BadInputTest, IsOneClearLineAndTheRightExitCode) {
 const std::vector<BadInput> kBadInputs = {
     {"unknown_command", {"prewram"}, 2, {"unknown command 'prewram'", "'prewarm'"}},
     {"unknown_option", {"run", "kda_decode", "--fast"}, 2, {"--fast", "jitctl run --help"}},
-    {"unknown_op", {"run", "kda_decod"}, 2, {"kda_decod", "kda_decode"}},
+    {"unknown_op", {"run", "kda_decod"}, 2, {"'kda_decod' (did you mean 'kda_decode'?)"}},
     {"unknown_op_prewarm", {"prewarm", "nonsense"}, 2, {"nonsense", "kda_decode"}},
     {"unknown_op_ops", {"ops", "nonsense"}, 2, {"nonsense", "kda_decode"}},
     {"missing_op", {"run"}, 2, {"OP"}},
@@ -97,7 +101,7 @@ const std::vector<BadInput> kBadInputs = {
     {"plan_near", {"plan", "merg"}, 2, {"'plan merg'", "'merge'"}},
     {"plan_show_nothing", {"plan", "show"}, 2, {"FILE"}},
     {"plan_absent", {"plan", "show", "no.plan"}, 2, {"'no.plan'", "No such file"}},
-    {"plan_folder", {"plan", "show", "."}, 2, {"folder"}},
+    {"plan_folder", {"plan", "show", "."}, 2, {"directory"}},
     {"plan_no_plan", {"plan", "show", KILN_JITCTL}, 2, {":1: ", "kiln-plan 1"}},
     {"plan_merge_absent", {"plan", "merge", "no.plan", "-o", "x"}, 2, {"no.plan"}},
     {"plan_merge_no_output", {"plan", "merge", "a.plan"}, 2, {"-o"}},
@@ -138,10 +142,82 @@ const std::vector<BadInput> kBadInputs = {
     {"import_no_file", {"import"}, 2, {"FILE"}},
     {"merge_no_output", {"merge", "a", "b"}, 2, {"-o"}},
     {"generate_kind", {"generate", "tcsh"}, 2, {"tcsh"}},
+    {"prewarm_option_value", {"prewarm", "kda_decode", "--arch"}, 2, {"--arch"}},
+    {"state_type", {"prewarm", "--config", model_config(), "--state", "f8"}, 2, {"f8", "bf16"}},
+    {"config_folder", {"prewarm", "--config", "."}, 2, {"cannot read '.'", "directory"}},
+    {"config_no_json", {"prewarm", "--config", KILN_JITCTL}, 2, {"is not JSON"}},
+    {"plan_show_arch", {"plan", "show", "a", "--arch", "cpu"}, 2, {"'--arch'", "plan show --help"}},
+    {"which_variant", {"which", "attention_decode", "--variant", "no.json"}, 2, {"'no.json'"}},
+    {"compile_variant", {"compile", "attention_decode", "--variant", "no.json"}, 2, {"'no.json'"}},
+    {"compile_arch", {"compile", "kda_decode", "--arch", "sm_"}, 2, {"sm_"}},
+    {"explain_variant", {"explain", "attention_decode", "--variant", "no.json"}, 2, {"'no.json'"}},
+    {"run_variant", {"run", "attention_decode", "--variant", "no.json"}, 2, {"'no.json'"}},
+    {"variant_folder", {"which", "attention_decode", "--variant", "."}, 2, {"cannot read '.'"}},
+    {"run_variant_no_json",
+     {"run", "attention_decode", "--variant", KILN_JITCTL},
+     2,
+     {"--variant '" KILN_JITCTL "'"}},
+    {"run_variant_unknown", {"run", "attention_decode", "variant=alibbi"}, 2, {"alibbi"}},
+    {"audit_seed", {"audit", "--seed", "x"}, 2, {"--seed", "x"}},
+    {"export_arch", {"export", "x", "--unsigned", "--arch", "H100"}, 2, {"mean 'sm_90a'"}},
+    {"export_op", {"export", "x", "--unsigned", "--op", "kda_decod"}, 1, {"holds no kernel"}},
+    {"export_layer", {"export", "x", "--unsigned", "--layer", "none"}, 1, {"'none'"}},
+    {"merge_key", {"merge", "a", "b", "-o", "c", "--key", "none.key"}, 1, {"none.key"}},
+    {"import_extra", {"import", "a", "b"}, 2, {"'b'", "jitctl import --help"}},
 };
 
 INSTANTIATE_TEST_SUITE_P(Commands, BadInputTest, testing::ValuesIn(kBadInputs),
                          [](const auto& one) { return one.param.name; });
+
+// The commands of the man page, each with its options that take a value.
+std::map<std::string, std::vector<std::string>> options_by_command() {
+  const std::string page = Jitctl().run({"generate", "man"}).out;
+  std::map<std::string, std::vector<std::string>> commands;
+  std::istringstream lines(page);
+  std::string command;
+  for (std::string line; std::getline(lines, line);) {
+    for (std::size_t at; (at = line.find('\\')) != std::string::npos;) {
+      line.erase(at, line.compare(at, 2, "\\f") == 0 ? 3 : 1);
+    }
+    std::istringstream stream(line);
+    const std::vector<std::string> words{std::istream_iterator<std::string>(stream), {}};
+    if (line.starts_with(".SS \"jitctl ")) {
+      command = words.at(2);
+      // The next word is another command's name, or an argument, in capitals.
+      if (words.size() > 3 && std::islower(static_cast<unsigned char>(words[3][0]))) {
+        command += " " + words[3];
+      }
+      command.erase(std::remove(command.begin(), command.end(), '"'), command.end());
+      commands[command];
+    } else if (words.size() > 1 && words[0].starts_with("-") && words.back() == "WORD") {
+      commands[command].push_back(words[words.size() - 2]);
+    }
+  }
+  return commands;
+}
+
+// A command or an option that is new and has no row here is found by this.
+TEST(BadInputs, EveryCommandAndEveryOptionWithAValueHasOne) {
+  const auto commands = options_by_command();
+  ASSERT_GE(commands.size(), 20U);
+  const auto has_row = [](const std::string& command, const std::string& option) {
+    return std::any_of(kBadInputs.begin(), kBadInputs.end(), [&](const BadInput& bad) {
+      std::string line;
+      for (const std::string& word : bad.words) line += word + " ";
+      const bool is_here = std::find(bad.words.begin(), bad.words.end(), option) != bad.words.end();
+      return line.starts_with(command + " ") && (option.empty() || is_here);
+    });
+  };
+  std::size_t options = 0;
+  for (const auto& [command, with_value] : commands) {
+    EXPECT_TRUE(has_row(command, "")) << command;
+    for (const std::string& option : with_value) {
+      ++options;
+      EXPECT_TRUE(has_row(command, option)) << command << " " << option;
+    }
+  }
+  EXPECT_GE(options, 30U);
+}
 
 TEST(BadUsage, IsAnObjectUnderJson) {
   const Jitctl jitctl;
@@ -157,6 +233,8 @@ TEST(BadEnvironment, NamesVariableValueAndWhatIsAccepted) {
       {"KILN_CACHE_SIZE", "lots", "bytes"},
       {"KILN_JOBS", "0", "1 to 1024"},
       {"KILN_LOG", "loud", "warning"},
+      {"KILN_ISOLATION", "some", "off, hiprtc, all"},
+      {"KILN_CACHE_LAYERS", "/one:two", "'two' is none"},
   };
   for (const auto& [variable, value, accepted] : cases) {
     Jitctl jitctl;

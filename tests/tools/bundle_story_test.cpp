@@ -178,6 +178,9 @@ TEST(BundleStory, FiltersAndMerges) {
   EXPECT_EQ(machine.run({"export", norm, "--layer", all, "--op", "qk_rmsnorm", "--arch",
                          "x86-64-v3"})["kernels"],
             1);
+  machine.run({"export", norm, "--op", "qk_rmsnrm"}, 1);
+  EXPECT_NE(machine.error().find("of that op (did you mean 'qk_rmsnorm'?)"), std::string::npos)
+      << machine.error();
   machine.run({"export", norm, "--op", "kda_decode"}, 1);
   EXPECT_NE(machine.error().find("qk_rmsnorm"), std::string::npos) << machine.error();
 }

@@ -77,6 +77,11 @@ void LiveProcess::send(int signal) const {
   kill(process_, signal);
 }
 
+void LiveProcess::type(const std::string& keys) const {
+  if (write(output_.get(), keys.data(), keys.size()) != static_cast<ssize_t>(keys.size()))
+    std::abort();
+}
+
 int LiveProcess::finish() {
   while (read_more()) {
   }

@@ -25,6 +25,8 @@ class LiveProcess {
   // Whether `text` appears before the program ends.
   bool wait_for(const std::string& text);
   void send(int signal) const;
+  // As keys that are pressed, on a terminal.
+  void type(const std::string& keys) const;
   // Waits for its end: exit code, or 128 + signal.
   int finish();
   const std::string& seen() const { return seen_; }

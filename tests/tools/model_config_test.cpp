@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/support/temp_folder.h"
 
 namespace kiln::cli {
@@ -93,6 +95,7 @@ TEST(ModelConfig, LayersAreListedOrEverySoMany) {
   const auto listed = read_model_config(folder.write("config.json", R"({"model_type": "qwen3_next",
     "hidden_size": 64, "num_hidden_layers": 3, "linear_num_key_heads": 2, "dtype": "float16",
     "linear_num_value_heads": 4, "linear_key_head_dim": 64, "linear_value_head_dim": 32,
+    "num_experts": 0,
     "layer_types": ["linear_attention", "linear_attention", "linear_attention"]})"),
                                         {});
   ASSERT_TRUE(listed) << listed.error().message;
@@ -116,6 +119,108 @@ TEST(ModelConfig, OldAndNewNamesOfAFieldAreOne) {
   for (const char* name : {"num_experts", "n_routed_experts", "num_local_experts"}) {
     EXPECT_EQ(experts(name), "N=8 K=128 gate=softmax io=bf16 ") << name;
   }
+}
+
+// What a config leaves out is what its class in transformers has, wherever it is nested; null is
+// none. LLaVA 1.5 has such a text_config: transformers leaves out what equals Llama's defaults.
+struct LeftOut {
+  const char* name;
+  const char* config;
+  const char* op;
+  const char* shape;
+};
+
+void PrintTo(const LeftOut& one, std::ostream* stream) {
+  *stream << one.name;
+}
+
+class ModelConfigLeavesOut : public testing::TestWithParam<LeftOut> {};
+
+TEST_P(ModelConfigLeavesOut, WhatItsClassSays) {
+  const LeftOut& one = GetParam();
+  const test::TempFolder folder;
+  const auto needs = read_model_config(folder.write("config.json", one.config), {});
+  ASSERT_TRUE(needs) << needs.error().message;
+  EXPECT_EQ(shape_of(*needs, one.op), one.shape);
+}
+
+const LeftOut kLeftOut[] = {
+    {"llava", R"({"model_type": "llava", "vision_config": {"hidden_size": 1024},
+       "text_config": {"model_type": "llama", "torch_dtype": "float16", "vocab_size": 32064}})",
+     "attention_decode", "Hq=32 Hkv=32 D_qk=128 D_vo=128 kv=f16 io=f16 "},
+    {"llama_kv_heads_and_head_size", R"({"model_type": "llama", "hidden_size": 2048,
+       "num_attention_heads": 16, "head_dim": null})",
+     "attention_decode", "Hq=16 Hkv=16 D_qk=128 D_vo=128 kv=bf16 io=bf16 "},
+    {"deepseek_latents", R"({"model_type": "deepseek_v3", "num_attention_heads": 16})",
+     "qk_rmsnorm", "Nq=1536 Nk=512 weights=bf16 io=bf16 "},
+    {"deepseek_without_q_latent", R"({"model_type": "deepseek_v3", "q_lora_rank": null})",
+     "qk_rmsnorm", "absent"},
+    {"deepseek_groups", R"({"model_type": "deepseek_v3", "hidden_size": 512})", "router_gemm",
+     "N=256 K=512 gate=sigmoid correction=f32 n_group=8 io=bf16 "},
+    {"kimi_k2_scores", R"({"model_type": "kimi_k2", "num_hidden_layers": 2, "hidden_size": 512,
+       "num_attention_heads": 8, "kv_lora_rank": 64, "qk_nope_head_dim": 32,
+       "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 16})",
+     "router_gemm", "N=16 K=512 gate=sigmoid correction=f32 n_group=1 io=bf16 "},
+    {"kimi_linear_without_kda", R"({"model_type": "kimi_linear", "num_hidden_layers": 2,
+       "num_attention_heads": 8, "kv_lora_rank": 64, "qk_nope_head_dim": 32,
+       "qk_rope_head_dim": 16, "v_head_dim": 32, "linear_attn_config": null})",
+     "kda_decode", "absent"},
+    {"qwen3", R"({"model_type": "qwen3", "hidden_size": 1024, "num_attention_heads": 16,
+       "num_key_value_heads": 8})",
+     "qk_rmsnorm", "Nq=128 Nk=128 weights=bf16 weight_bias=false io=bf16 "},
+    {"qwen3_moe", R"({"model_type": "qwen3_moe"})", "attention_prefill",
+     "Hq=32 Hkv=4 D_qk=64 D_vo=64 io=bf16 "},
+    {"qwen3_next_interval", R"({"model_type": "qwen3_next", "num_hidden_layers": 3})",
+     "attention_decode", "absent"},
+    {"qwen3_next_gdn", R"({"model_type": "qwen3_next"})", "kda_decode",
+     "H=16 HV=32 K=128 V=128 gate=scalar state=f32 gate_io=bf16 io=bf16 "},
+    {"qwen3_vl", R"({"model_type": "qwen3_vl_moe", "text_config": {
+       "model_type": "qwen3_vl_moe_text", "num_local_experts": 128}})",
+     "router_gemm", "N=128 K=2048 gate=softmax io=bf16 "},
+    {"internvl", R"({"model_type": "internvl_chat", "torch_dtype": "float16", "llm_config": {
+       "model_type": "qwen3", "num_key_value_heads": 8}})",
+     "attention_prefill", "Hq=32 Hkv=8 D_qk=128 D_vo=128 io=f16 "},
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, ModelConfigLeavesOut, testing::ValuesIn(kLeftOut),
+                         [](const auto& tested) { return tested.param.name; });
+
+TEST(ModelConfig, TheTypeOfActivationsHasTwoNamesAndTwoPlaces) {
+  const test::TempFolder folder;
+  const auto io_of = [&](const char* whole, const char* nested) {
+    const auto needs = read_model_config(
+        folder.write("config.json", std::string(R"({"model_type": "some_vl")") + whole +
+                                        R"(, "text_config": {"model_type": "llama")" + nested +
+                                        "}}"),
+        {});
+    return needs ? shape_of(*needs, "attention_prefill") : needs.error().message;
+  };
+  const std::string half = "Hq=32 Hkv=32 D_qk=128 D_vo=128 io=f16 ";
+  for (const char* name : {"dtype", "torch_dtype"}) {
+    const std::string field = std::string(", \"") + name + "\": \"float16\"";
+    EXPECT_EQ(io_of(field.c_str(), ""), half) << name;
+    EXPECT_EQ(io_of("", field.c_str()), half) << name;
+    EXPECT_EQ(io_of(R"(, "dtype": "bfloat16")", field.c_str()), half) << name;
+  }
+}
+
+TEST(ModelConfig, PrefillReadsThePagedCacheWhereItIsOfItsType) {
+  const std::string file = KILN_TEST_DATA "/llama-3.1-8b.config.json";
+  const auto prefills = [&](const char* kv_type) {
+    std::vector<std::string> paged;
+    const auto needs = read_model_config(file, {.kv_type = kv_type});
+    for (const ModelNeed& need : needs->ops) {
+      if (need.op != "attention_prefill") continue;
+      paged.emplace_back("false");
+      for (const auto& [name, value] : need.shape) {
+        if (name == "paged") paged.back() = value;
+      }
+    }
+    return paged;
+  };
+  EXPECT_EQ(prefills("auto"), (std::vector<std::string>{"false", "true"}));
+  EXPECT_EQ(prefills("bf16"), (std::vector<std::string>{"false", "true"}));
+  EXPECT_EQ(prefills("e4m3"), (std::vector<std::string>{"false"}));
 }
 
 TEST(ModelConfig, StateAndKvTypesAreTheEngines) {

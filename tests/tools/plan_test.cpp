@@ -76,6 +76,21 @@ TEST(Plan, ReplaysForArchsThatNoMachineHereHas) {
   EXPECT_EQ(archs, (std::set<std::string>{"gfx942", "sm_90a"}));
 }
 
+TEST(Plan, IsCompiledForArchsThatNoMachineHereHas) {
+  Jitctl jitctl;
+  const std::string plan = plan_of_runs(jitctl, "plan", {"64"});
+  std::vector<std::string> words = {"prewarm", "--plan", plan, "--arch", "gfx942,x86-64-v2"};
+  json made;
+  const auto result = jitctl.run_json(words, &made);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  ASSERT_GE(made["kernels"].size(), 2U);
+  for (const json& kernel : made["kernels"]) EXPECT_EQ(kernel["outcome"], "compiled") << kernel;
+  words.emplace_back("--check");
+  json checked;
+  EXPECT_EQ(jitctl.run_json(words, &checked).exit_code, 0);
+  EXPECT_EQ(checked["stats"]["disk_hits"], made["kernels"].size());
+}
+
 TEST(Plan, RecordsAMissUnderLockedToo) {
   Jitctl jitctl;
   const std::string file = (jitctl.home().path() / "plan").string();
@@ -109,6 +124,18 @@ TEST(Shard, PartsOverlapNowhereAndMakeTheWhole) {
   }
   EXPECT_EQ(together, whole);
   EXPECT_EQ(total, whole.size());
+}
+
+TEST(Shard, AMachineTooManyHasNothingToDo) {
+  const Jitctl jitctl;
+  const std::vector<std::string> words = {"prewarm", "qk_rmsnorm", "Nq=64", "--shard"};
+  for (const auto& [shard, kernels] : {std::pair("1/2", 1U), std::pair("2/2", 0U)}) {
+    std::vector<std::string> part = words;
+    part.emplace_back(shard);
+    json object;
+    EXPECT_EQ(jitctl.run_json(part, &object).exit_code, 0) << shard;
+    EXPECT_EQ(object["kernels"].size(), kernels) << shard;
+  }
 }
 
 // Machines with other compilers get the same parts.

@@ -48,6 +48,28 @@ TEST(Prewarm, CtrlCKeepsWhatIsDone) {
   EXPECT_EQ(rest["stats"]["rejected_entries"], 0);
 }
 
+// The key goes to every process of the terminal's foreground; compilers in processes of their own
+// finish what they are at all the same, and none is taken to have crashed.
+TEST(Prewarm, CtrlCOnATerminalEndsNoCompilerInAProcessOfItsOwn) {
+  Jitctl jitctl;
+  jitctl.set("KILN_ISOLATION", "all");
+  const auto words = six_kernels(jitctl);
+  LiveProcess process(words, jitctl.environment(), Writes::to_terminal);
+  ASSERT_TRUE(process.wait_for("[1/6]")) << process.seen();
+  process.type("\x03");
+  EXPECT_EQ(process.finish(), 1);
+  EXPECT_NE(process.seen().find("stopping: "), std::string::npos) << process.seen();
+  EXPECT_EQ(process.seen().find("failed"), std::string::npos) << process.seen();
+
+  const std::size_t kept = stored(jitctl);
+  EXPECT_GE(kept, 1U);
+  EXPECT_LT(kept, kKernels);
+  const auto crashes = jitctl.cache_folder() / "crashes";
+  EXPECT_TRUE(!std::filesystem::exists(crashes) || std::filesystem::is_empty(crashes));
+  EXPECT_EQ(jitctl.run({words.begin() + 1, words.end()}).exit_code, 0);
+  EXPECT_EQ(stored(jitctl), kKernels);
+}
+
 TEST(Prewarm, ASecondCtrlCEndsItAtOnceAndTheStoreIsWhole) {
   const Jitctl jitctl;
   // The second compile is at work for long when the signals come.
@@ -81,7 +103,8 @@ TEST(Prewarm, AKernelThatFailsDoesNotStopTheOthers) {
 }
 
 TEST(Prewarm, OnATerminalOneLineUpdates) {
-  const Jitctl jitctl;
+  Jitctl jitctl;
+  jitctl.set("TERM", "xterm");
   LiveProcess process(six_kernels(jitctl), jitctl.environment(), Writes::to_terminal);
   EXPECT_EQ(process.finish(), 0) << process.seen();
   const std::string& seen = process.seen();
@@ -96,6 +119,26 @@ TEST(Prewarm, OnATerminalOneLineUpdates) {
     EXPECT_LT(next - at - 4, 80U) << seen.substr(at + 4, next - at - 4);
     at = next;
   }
+}
+
+TEST(Prewarm, JsonIsAloneOnATerminalToo) {
+  const Jitctl jitctl;
+  std::vector<std::string> words = six_kernels(jitctl);
+  words.emplace_back("--json");
+  LiveProcess process(words, jitctl.environment(), Writes::to_terminal);
+  EXPECT_EQ(process.finish(), 0) << process.seen();
+  const json object = json::parse(process.seen(), nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(object.is_object()) << process.seen();
+  EXPECT_EQ(object["stats"]["compiles"], kKernels);
+}
+
+TEST(Prewarm, ATerminalThatCannotMoveItsCursorGetsLines) {
+  Jitctl jitctl;
+  jitctl.set("TERM", "dumb");
+  LiveProcess process(six_kernels(jitctl), jitctl.environment(), Writes::to_terminal);
+  EXPECT_EQ(process.finish(), 0) << process.seen();
+  EXPECT_EQ(process.seen().find('\x1b'), std::string::npos) << process.seen();
+  EXPECT_NE(process.seen().find("[6/6] compiled in "), std::string::npos) << process.seen();
 }
 
 TEST(Prewarm, ElsewhereEachKernelIsALineAndJsonHasNone) {

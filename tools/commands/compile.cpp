@@ -70,13 +70,15 @@ void print_artifact(const CompileInput& input, const Prepared& prepared) {
       "{}\n",
       folded(input.label(), kTextColumn), prepared.key.request.short_hex(), name_of(prepared.tier),
       artifact.code.size(), name_of(artifact.format));
-  fmt::print("compiler        {} {}, {:.0f} ms\n", artifact.compiler, artifact.compiler_version,
-             artifact.compile_time_ms);
+  fmt::print("compiler        {}\n",
+             folded(fmt::format("{} {}, {:.0f} ms", artifact.compiler, artifact.compiler_version,
+                                artifact.compile_time_ms),
+                    kTextColumn));
   if (!artifact.note.empty()) {
     fmt::print("note            {}\n", folded(artifact.note, kTextColumn));
   }
   for (const PassedOver& passed : artifact.passed_over) {
-    fmt::print("passed over     {}: {}\n", passed.compiler, passed.reason);
+    fmt::print("passed over     {}\n", folded(passed.compiler + ": " + passed.reason, kTextColumn));
   }
   for (const EntryPoint& entry : artifact.entries) {
     fmt::print("entry           {}\n",

@@ -129,10 +129,10 @@ Json check_device(Runtime& runtime, const DeviceInfo& device, bool print) {
 Json check_cache(Session& session, bool print) {
   const auto store = session.store();
   const std::string where = store ? (*store)->file().string() : store.error().message;
-  if (print) fmt::print("cache\n  {}{}\n", store ? "" : "no: ", where);
+  if (print) fmt::print("cache\n  {}\n", folded((store ? "" : "no: ") + where, 2));
   Json layers = Json::array();
   const auto add_layer = [&](bool ok, const std::string& what) {
-    if (print) fmt::print("  layer         {}{}\n", ok ? "" : "no: ", what);
+    if (print) fmt::print("  layer         {}\n", folded((ok ? "" : "no: ") + what, 16));
     layers.push_back({{"ok", ok}, {"where", what}});
   };
   const auto runtime = session.runtime();

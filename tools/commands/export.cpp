@@ -6,9 +6,11 @@
 #include <set>
 
 #include "cache/bundle_writer.h"
+#include "jit/base/did_you_mean.h"
 #include "tools/bundle_words.h"
 #include "tools/command.h"
 #include "tools/entry_check.h"
+#include "tools/page.h"
 #include "tools/request.h"
 
 namespace kiln::cli {
@@ -66,16 +68,19 @@ Result<Chosen> choose(Store& store, const ExportWords& words) {
   return chosen;
 }
 
-Result<void> check_not_empty(const Chosen& chosen, Store& store) {
+Result<void> check_not_empty(const Chosen& chosen, Store& store, const std::string& op) {
   if (!chosen.keys.empty()) return {};
   if (chosen.ops.empty()) {
     return fail(ErrorCode::cache_failed,
                 fmt::format("nothing to export: {} holds no kernel", store.file().string()));
   }
+  // An op may be a caller's own, so that only the stored ones are known.
+  const std::vector<std::string_view> known(chosen.ops.begin(), chosen.ops.end());
+  const std::string meant = chosen.ops.contains(op) ? "" : did_you_mean(op, known);
   return fail(ErrorCode::cache_failed,
-              fmt::format("nothing to export: no stored kernel is of that op and arch; there are "
+              fmt::format("nothing to export: no stored kernel is of that op{} and arch; there are "
                           "ops {}; archs {}",
-                          fmt::join(chosen.ops, ", "), fmt::join(chosen.archs, ", ")));
+                          meant, fmt::join(chosen.ops, ", "), fmt::join(chosen.archs, ", ")));
 }
 
 // Entries may be evicted or replaced meanwhile: what is gone by now is not in the bundle.
@@ -95,7 +100,8 @@ ExitCode run_export(Session& session, ExportWords& words) {
   KILN_CLI_TRY_ASSIGN(const std::optional<SigningKey> key, session, words.sign.key(session));
   KILN_CLI_TRY_ASSIGN(Store* const store, session, words.source.open(session));
   KILN_CLI_TRY_ASSIGN(const Chosen chosen, session, choose(*store, words));
-  if (const auto some = check_not_empty(chosen, *store); !some) return session.fail(some.error());
+  if (const auto some = check_not_empty(chosen, *store, words.op); !some)
+    return session.fail(some.error());
   KILN_CLI_TRY_ASSIGN(BundleWriter writer, session, BundleWriter::create(words.file));
   KILN_CLI_TRY_ASSIGN(const std::size_t written, session,
                       write_entries(*store, chosen.keys, writer));
@@ -104,8 +110,9 @@ ExitCode run_export(Session& session, ExportWords& words) {
   }
   const auto signer = key ? std::optional(key->public_key()) : std::nullopt;
   if (!session.json) {
-    fmt::print("{} kernels in {}, {} bytes, {}\n", written, words.file, writer.file_bytes(),
-               signer_text(signer, {}));
+    const std::string text = fmt::format("{} kernels in {}, {} bytes, {}", written, words.file,
+                                         writer.file_bytes(), signer_text(signer, {}));
+    fmt::print("{}\n", folded(text, 0));
   }
   return session.finish({{"file", words.file},
                          {"kernels", written},

@@ -5,6 +5,7 @@
 #include "tools/bundle_words.h"
 #include "tools/command.h"
 #include "tools/entry_check.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
@@ -70,8 +71,9 @@ ExitCode run_import(Session& session, const ImportWords& words) {
     }
   }
   if (!session.json) {
-    fmt::print("{} kernels imported from {}, {}\n", done.stored, words.file,
-               signer_text(bundle.signer(), trust.keys));
+    const std::string text = fmt::format("{} kernels imported from {}, {}", done.stored, words.file,
+                                         signer_text(bundle.signer(), trust.keys));
+    fmt::print("{}\n", folded(text, 0));
     if (done.present > 0) fmt::print("{} were there already\n", done.present);
     if (done.kept > 0) {
       fmt::print("{} are there with other code of the same key, which stays\n", done.kept);

@@ -4,6 +4,7 @@
 
 #include "cache/trusted_keys.h"
 #include "tools/command.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
@@ -35,10 +36,9 @@ ExitCode make_key(Session& session, const KeyWords& words) {
   if (const auto written = key.write(file); !written) return session.fail(written.error());
   const std::string text = key.public_key().text();
   if (!session.json) {
-    fmt::print(
-        "{}\nthe secret half is in {}; on the machines that are to take your bundles:\n"
-        "  jitctl key trust {}\n",
-        text, file.string(), text);
+    const std::string where = fmt::format(
+        "the secret half is in {}; on the machines that are to take your bundles:", file.string());
+    fmt::print("{}\n{}\n  jitctl key trust {}\n", text, folded(where, 0), text);
   }
   return session.finish({{"file", file.string()}, {"public_key", text}});
 }
@@ -60,7 +60,9 @@ ExitCode show_keys(Session& session, const KeyWords& words) {
   if (!session.json) {
     fmt::print("signing key  {}\n", own.empty() ? "none; 'jitctl key new' makes one" : own);
     fmt::print("trusted      {} in {}\n", trusted.all().size(), list.string());
-    for (const TrustedKey& one : trusted.all()) fmt::print("  {}  {}\n", one.key.text(), one.name);
+    for (const TrustedKey& one : trusted.all()) {
+      fmt::print("  {}\n", folded(one.key.text() + "  " + one.name, 4));
+    }
   }
   return session.finish({{"file", file.string()},
                          {"public_key", own.empty() ? Json(nullptr) : Json(own)},
@@ -84,8 +86,10 @@ ExitCode trust_key(Session& session, const KeyWords& words) {
   const auto added = TrustedKeys::append(list, {*key, name});
   if (!added) return session.fail(added.error());
   if (!session.json) {
-    fmt::print("{} {} in {}\n", key->text(),
-               *added ? "is trusted from now on," : "was there already,", list.string());
+    const std::string what =
+        fmt::format("{} {} in {}", key->text(),
+                    *added ? "is trusted from now on," : "was there already,", list.string());
+    fmt::print("{}\n", folded(what, 0));
   }
   return session.finish(
       {{"trusted_keys_file", list.string()}, {"public_key", key->text()}, {"added", *added}});

@@ -8,6 +8,7 @@
 #include "cache/bundle_writer.h"
 #include "tools/bundle_words.h"
 #include "tools/command.h"
+#include "tools/page.h"
 
 namespace kiln::cli {
 namespace {
@@ -89,8 +90,10 @@ ExitCode run_merge(Session& session, const MergeWords& words) {
   Json listed = Json::array();
   for (const Conflict& conflict : conflicts) {
     if (!session.json) {
-      fmt::print("conflict  {} {}: the code of {} stays, that of {} is another\n",
-                 conflict.key.request.short_hex(), conflict.label, conflict.kept, conflict.dropped);
+      const std::string text = fmt::format("{} {}: the code of {} stays, that of {} is another",
+                                           conflict.key.request.short_hex(), conflict.label,
+                                           conflict.kept, conflict.dropped);
+      fmt::print("conflict  {}\n", folded(text, 10));
     }
     listed.push_back({{"key", conflict.key.request.hex()},
                       {"label", conflict.label},
@@ -98,8 +101,10 @@ ExitCode run_merge(Session& session, const MergeWords& words) {
                       {"dropped", conflict.dropped}});
   }
   if (!session.json) {
-    fmt::print("{} kernels in {}, {} bytes, {}, {} conflicts\n", places.size(), words.output, bytes,
-               signer_text(signer, {}), conflicts.size());
+    const std::string text =
+        fmt::format("{} kernels in {}, {} bytes, {}, {} conflicts", places.size(), words.output,
+                    bytes, signer_text(signer, {}), conflicts.size());
+    fmt::print("{}\n", folded(text, 0));
   }
   return session.finish({{"file", words.output},
                          {"kernels", places.size()},

@@ -28,6 +28,11 @@ ExitCode dry_run(Session& session, const Work& work) {
   return session.finish(to_json(work, {}));
 }
 
+// Under the policy `locked` a miss is an error, so that there is nothing to do but to check.
+bool only_checks(const CommandWords& words, const Options& options) {
+  return words.check || (options.cache_policy == CachePolicy::locked && !words.dry_run);
+}
+
 Result<void> check_words(const CommandWords& words, const Options& options) {
   const int ways = !words.config.empty() + !words.plans.empty() + !words.op.empty();
   if (ways != 1) {
@@ -40,8 +45,9 @@ Result<void> check_words(const CommandWords& words, const Options& options) {
               "--check to look only");
 }
 
-ExitCode prewarm(Session& session, const CommandWords& words) {
+ExitCode prewarm(Session& session, CommandWords words) {
   KILN_CLI_TRY_ASSIGN(Options* const options, session, session.options());
+  words.check = only_checks(words, *options);
   if (const auto checked = check_words(words, *options); !checked) {
     return session.fail(checked.error());
   }

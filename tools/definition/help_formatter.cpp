@@ -51,4 +51,12 @@ std::string HelpFormatter::make_subcommand(const CLI::App* command) const {
   return row(command->get_name(), command->get_description());
 }
 
+std::string HelpFormatter::make_footer(const CLI::App* command) const {
+  const CLI::App* top = command;
+  while (top->get_parent()) top = top->get_parent();
+  const std::string text = CLI::Formatter::make_footer(command);
+  if (top == command) return text;
+  return text + (text.empty() ? "" : "\n") + CLI::Formatter::make_footer(top);
+}
+
 }  // namespace kiln::cli

@@ -13,6 +13,8 @@ class HelpFormatter final : public CLI::Formatter {
   std::string make_option_desc(const CLI::Option* option) const override;
   std::string make_option(const CLI::Option* option, bool is_positional) const override;
   std::string make_subcommand(const CLI::App* command) const override;
+  // A command's examples, and below them the first steps that jitctl itself shows.
+  std::string make_footer(const CLI::App* command) const override;
 };
 
 }  // namespace kiln::cli

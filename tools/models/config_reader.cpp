@@ -4,9 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
+
+#include "jit/base/text_file.h"
 
 namespace kiln::cli {
 
@@ -23,10 +22,26 @@ Result<std::int64_t> share_of(std::int64_t count, int ranks, const std::string& 
 
 }  // namespace
 
+ConfigReader ConfigReader::with_defaults(const json& defaults) const {
+  ConfigReader reader = *this;
+  reader.defaults_ = &defaults;
+  return reader;
+}
+
 const json* ConfigReader::find(Names names, const char** found) const {
+  bool is_null = false;
   for (const char* name : names) {
     const auto field = object_.find(name);
-    if (field == object_.end() || field->is_null()) continue;
+    if (field == object_.end()) continue;
+    is_null = is_null || field->is_null();
+    if (field->is_null()) continue;
+    *found = name;
+    return &*field;
+  }
+  if (is_null || !defaults_) return nullptr;
+  for (const char* name : names) {
+    const auto field = defaults_->find(name);
+    if (field == defaults_->end()) continue;
     *found = name;
     return &*field;
   }
@@ -66,6 +81,13 @@ Result<std::int64_t> ConfigReader::integer(Names names) const {
 Result<std::int64_t> ConfigReader::integer_or(Names names, std::int64_t absent) const {
   const char* name = nullptr;
   if (!find(names, &name)) return absent;
+  return integer(names);
+}
+
+Result<std::int64_t> ConfigReader::integer_or_zero(Names names) const {
+  const char* name = nullptr;
+  const json* const value = find(names, &name);
+  if (!value || (value->is_number_integer() && *value == 0)) return 0;
   return integer(names);
 }
 
@@ -111,13 +133,9 @@ Result<ConfigReader> ConfigReader::object(const char* name) const {
 }
 
 Result<json> read_json_object(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  if (!stream) {
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("cannot read '{}': {}", file.string(), std::strerror(errno)));
-  }
+  KILN_TRY_ASSIGN(const std::string text, read_text_file(file));
   try {
-    json parsed = json::parse(stream);
+    json parsed = json::parse(text);
     if (parsed.is_object()) return parsed;
     return fail(ErrorCode::invalid_argument,
                 fmt::format("'{}' is not a model's config.json: no JSON object", file.string()));

@@ -13,7 +13,8 @@
 namespace kiln::cli {
 
 // Where several names are given, they are the names that versions of a configuration had for one
-// field; the first that is there counts. A field that is null counts as absent.
+// field; the first that is there counts. A field that is not there has the default that
+// with_defaults() gave; one that is null counts as absent, and has none.
 // Errors: invalid_argument. Refers to the JSON object it was made of.
 class ConfigReader {
  public:
@@ -22,10 +23,15 @@ class ConfigReader {
   ConfigReader(const nlohmann::json& object, std::string where)
       : object_(object), where_(std::move(where)) {}
 
+  // The same config, with `defaults` for fields that it leaves out; refers to them.
+  ConfigReader with_defaults(const nlohmann::json& defaults) const;
+
   bool has(const char* name) const;
   // A count above 0.
   Result<std::int64_t> integer(Names names) const;
   Result<std::int64_t> integer_or(Names names, std::int64_t absent) const;
+  // A count of what a model may have none of.
+  Result<std::int64_t> integer_or_zero(Names names) const;
   // The share of one of `ranks` in a count that they divide.
   Result<std::int64_t> per_rank(Names names, int ranks) const;
   Result<std::string> word(Names names) const;
@@ -45,6 +51,7 @@ class ConfigReader {
 
   const nlohmann::json& object_;
   std::string where_;
+  const nlohmann::json* defaults_ = nullptr;
 };
 
 // Errors: invalid_argument: a file that cannot be read, is not JSON (with line and column) or no

@@ -15,25 +15,39 @@ Result<void> add_deepseek(Needs& needs) {
   return {};
 }
 
-// Three KDA layers to one of full attention (MLA without rope), a mixture of experts after the
-// first dense layers.
-Result<void> add_kimi_linear(Needs& needs) {
-  const ConfigReader& config = needs.config();
-  KILN_TRY_ASSIGN(const ConfigReader linear, config.object("linear_attn_config"));
+namespace {
+
+// The KDA layers; how many of the others there are.
+Result<std::int64_t> add_kda_layers(Needs& needs, std::int64_t layers) {
+  KILN_TRY_ASSIGN(const ConfigReader linear, needs.config().object("linear_attn_config"));
   KILN_TRY_ASSIGN(const std::int64_t heads, linear.per_rank({"num_heads"}, needs.ranks()));
   KILN_TRY_ASSIGN(const std::int64_t head_size, linear.integer({"head_dim"}));
   KILN_TRY_ASSIGN(const std::size_t kda_layers, linear.array_size("kda_layers"));
   KILN_TRY_ASSIGN(const std::size_t full_layers, linear.array_size("full_attn_layers"));
-  KILN_TRY_ASSIGN(const std::int64_t layers, config.integer({"num_hidden_layers"}));
   const std::string use = layers_text("KDA", static_cast<std::int64_t>(kda_layers), layers);
-  needs.add_linear_attention({heads, heads, head_size, head_size, "softplus"}, use);
+  if (kda_layers > 0) {
+    needs.add_linear_attention({heads, heads, head_size, head_size, "softplus"}, use);
+    needs.add_missing("short_convolution", use);
+    needs.add_missing("gated_rmsnorm", use);
+  }
+  return static_cast<std::int64_t>(full_layers);
+}
+
+}  // namespace
+
+// Three KDA layers to one of full attention (MLA without rope), a mixture of experts after the
+// first dense layers. Without linear_attn_config all layers are of full attention.
+Result<void> add_kimi_linear(Needs& needs) {
+  const ConfigReader& config = needs.config();
+  KILN_TRY_ASSIGN(const std::int64_t layers, config.integer({"num_hidden_layers"}));
+  std::int64_t full_layers = layers;
+  if (config.has("linear_attn_config")) {
+    KILN_TRY_ASSIGN(full_layers, add_kda_layers(needs, layers));
+  }
   if (full_layers > 0) {
-    KILN_TRY(needs.add_latent_attention(
-        layers_text("MLA", static_cast<std::int64_t>(full_layers), layers)));
+    KILN_TRY(needs.add_latent_attention(layers_text("MLA", full_layers, layers)));
   }
   KILN_TRY(needs.add_experts(Needs::Router::corrected));
-  needs.add_missing("short_convolution", use);
-  needs.add_missing("gated_rmsnorm", use);
   needs.add_missing("rmsnorm", "every layer, and the latent of MLA");
   return {};
 }

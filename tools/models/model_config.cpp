@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "tools/models/class_defaults.h"
+
 namespace kiln::cli {
 namespace {
 
@@ -35,8 +37,12 @@ const KnownModel* find_model(std::string_view model_type) {
 // The part of a config that describes the language model: itself, or what it nests.
 Result<ConfigReader> language_model(const ConfigReader& config) {
   KILN_TRY_ASSIGN(const std::string outer, config.word({"model_type"}));
-  if (find_model(outer) || !config.has("text_config")) return config;
-  return config.object("text_config");
+  if (find_model(outer)) return config;
+  // As transformers calls it, DeepSeek-VL and InternVL.
+  for (const char* name : {"text_config", "language_config", "llm_config"}) {
+    if (config.has(name)) return config.object(name);
+  }
+  return config;
 }
 
 Result<std::string> io_type(const ConfigReader& whole, const ConfigReader& language) {
@@ -64,9 +70,10 @@ Result<ModelNeeds> read_model_config(const std::filesystem::path& file,
                                      const ModelSettings& settings) {
   KILN_TRY_ASSIGN(const nlohmann::json parsed, read_json_object(file));
   const ConfigReader whole(parsed, "'" + file.string() + "'");
-  KILN_TRY_ASSIGN(const ConfigReader config, language_model(whole));
+  KILN_TRY_ASSIGN(const ConfigReader given, language_model(whole));
   ModelNeeds needs;
-  KILN_TRY_ASSIGN(needs.model_type, config.word({"model_type"}));
+  KILN_TRY_ASSIGN(needs.model_type, given.word({"model_type"}));
+  const ConfigReader config = given.with_defaults(class_defaults(needs.model_type));
   const KnownModel* const model = find_model(needs.model_type);
   if (!model) {
     return fail(ErrorCode::invalid_argument,

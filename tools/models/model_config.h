@@ -17,9 +17,10 @@ struct ModelNeeds {
 std::string known_model_types();
 
 // What a model needs and Kiln has no op for is listed too, under the name it would have. A config
-// of a model with pictures or sound is read by its text_config. Errors: invalid_argument: those of
-// read_json_object() and ConfigReader, an unknown model_type (with the known ones), heads that do
-// not divide by the ranks, a type of activations that no op takes.
+// of a model with pictures or sound is read by the part that describes its language model. What a
+// config leaves out is what the model's configuration class has for it. Errors: invalid_argument:
+// those of read_json_object() and ConfigReader, an unknown model_type (with the known ones), heads
+// that do not divide by the ranks, a type of activations that no op takes.
 Result<ModelNeeds> read_model_config(const std::filesystem::path& file,
                                      const ModelSettings& settings);
 

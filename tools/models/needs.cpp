@@ -43,8 +43,10 @@ Result<Needs::Grouped> Needs::read_grouped_attention() const {
   // Where there are more ranks than key heads, ranks hold copies of one.
   grouped.kv_heads = 1;
   if (ranks() % kv_heads != 0) {
-    KILN_TRY_ASSIGN(grouped.kv_heads,
-                    config_.per_rank({"num_key_value_heads", "num_attention_heads"}, ranks()));
+    grouped.kv_heads = grouped.q_heads;
+    if (config_.has("num_key_value_heads")) {
+      KILN_TRY_ASSIGN(grouped.kv_heads, config_.per_rank({"num_key_value_heads"}, ranks()));
+    }
   }
   if (config_.has("head_dim")) {
     KILN_TRY_ASSIGN(grouped.head_size, config_.integer({"head_dim"}));
@@ -70,6 +72,11 @@ void Needs::add_grouped_attention(const Grouped& grouped, const std::string& use
   decode.push_back({"kv", kv_type()});
   add("attention_decode", std::move(decode), use);
   add("attention_prefill", shape, use);
+  // A chunk of a prompt, over what the cache has of it: prefill takes one type for all.
+  if (kv_type() != io_) return;
+  std::vector<NameValue> chunk = shape;
+  chunk.push_back({"paged", "true"});
+  add("attention_prefill", std::move(chunk), use);
 }
 
 void Needs::add_head_norms(std::int64_t head_size, NormWeight weight, const std::string& use) {
@@ -108,8 +115,9 @@ Result<void> Needs::add_latent_attention(const std::string& use) {
 }
 
 Result<void> Needs::add_experts(Router router) {
-  KILN_TRY_ASSIGN(const std::int64_t experts,
-                  config_.integer_or({"n_routed_experts", "num_experts", "num_local_experts"}, 0));
+  KILN_TRY_ASSIGN(
+      const std::int64_t experts,
+      config_.integer_or_zero({"n_routed_experts", "num_experts", "num_local_experts"}));
   if (experts == 0) return {};
   KILN_TRY_ASSIGN(const std::int64_t hidden, config_.integer({"hidden_size"}));
   const std::string use = fmt::format("MoE layers, {} experts", experts);

@@ -47,6 +47,7 @@ class Needs {
     std::int64_t q_heads, kv_heads, head_size;  // of one rank
   };
   Result<Grouped> read_grouped_attention() const;
+  // Decode, prefill of a whole prompt, and of a chunk of one over the paged cache.
   void add_grouped_attention(const Grouped& grouped, const std::string& use);
   // Norms of each head's query and key; Gemma's form of the weight is 1 + w.
   enum class NormWeight { plain, one_plus };
