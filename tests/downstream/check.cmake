@@ -1,6 +1,7 @@
 # Installs a build into a prefix, moves the prefix, and builds and runs the example from there: shared,
-# static, and by pkg-config.
-#   cmake -DBUILD=<build folder> -DEXAMPLE=<folder> -DWORK=<scratch folder> -DNM=<nm> -P check.cmake
+# static, and by pkg-config; then a project of the guides' own lines.
+#   cmake -DBUILD=<build folder> -DEXAMPLE=<folder> -DDOCS=<folder> -DCONFIG=<a model's config.json>
+#     -DWORK=<scratch folder> -DNM=<nm> -P check.cmake
 cmake_policy(VERSION 3.25)
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
@@ -72,6 +73,59 @@ function(expect_red name said)
 endfunction()
 expect_red(cold "cache miss: qk_rmsnorm/cpu Nq=64")
 expect_red(compiling "1 kernels were not in the cache and were compiled:\n  qk_rmsnorm/cpu Nq=64")
+
+# The first block of that language on a page of the guides.
+function(read_block page language target)
+  file(READ ${DOCS}/${page} text)
+  string(FIND "${text}" "\n```${language}\n" begin)
+  if(begin EQUAL -1)
+    message(FATAL_ERROR "${page} has no block of ${language}")
+  endif()
+  string(SUBSTRING "${text}" ${begin} -1 text)
+  string(REGEX REPLACE "^\n```[a-z]+\n" "" text "${text}")
+  string(FIND "${text}" "\n```" end)
+  string(SUBSTRING "${text}" 0 ${end} text)
+  set(${target} "${text}" PARENT_SCOPE)
+endfunction()
+
+# What engine.md and ci.md say, in one project: an engine, and its warm-up as a test. The engine loads
+# a kernel of the model that PREWARM names.
+read_block(engine.md cmake link)
+read_block(ci.md cmake test)
+read_block(ci.md cpp warm_up)
+set(placeholder "  // ... the engine's warm-up ...\n")
+set(load "  kiln::KernelRequest request;
+  request.op = *kiln::find_op(\"kda_decode\");
+  const std::vector<kiln::NameValue> wanted = {{\"H\", \"8\"}, {\"HV\", \"8\"}};
+  request.shape = kiln::parse_arguments(*request.op, wanted)->shape;
+  EXPECT_TRUE(runtime->load(request));
+")
+string(REPLACE "${placeholder}" "${load}" loading "${warm_up}")
+if(loading STREQUAL warm_up)
+  message(FATAL_ERROR "ci.md's test has no place for a warm-up")
+endif()
+set(guide ${WORK}/guide)
+file(WRITE ${guide}/engine_warm_up.cpp "${loading}")
+file(COPY ${EXAMPLE}/from_c.c DESTINATION ${guide})
+file(COPY_FILE ${CONFIG} ${guide}/config.json)
+file(WRITE ${guide}/CMakeLists.txt "cmake_minimum_required(VERSION 3.25)
+project(engine LANGUAGES C CXX)
+find_package(GTest REQUIRED)
+enable_testing()
+add_executable(engine from_c.c)
+${link}
+add_executable(engine_warm_up engine_warm_up.cpp)
+target_compile_features(engine_warm_up PRIVATE cxx_std_20)
+target_link_libraries(engine_warm_up PRIVATE kiln::kiln GTest::gtest_main)
+${test}
+")
+run(${CMAKE_COMMAND} -S ${guide} -B ${guide}/build -G Ninja -DCMAKE_PREFIX_PATH=${prefix})
+run(${CMAKE_COMMAND} --build ${guide}/build)
+run(${CMAKE_COMMAND} -E env ${environment} ctest --test-dir ${guide}/build -R ^warm_up --no-tests=error
+  --output-on-failure)
+if(NOT out MATCHES "2 tests passed|100% tests passed, 0 tests failed out of 2")
+  message(FATAL_ERROR "the guides' project should have run its prewarm and its warm-up: ${out}")
+endif()
 
 # Static: the program is the library, and finds what its build put beside it.
 run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/static -G Ninja -DCMAKE_PREFIX_PATH=${prefix}
