@@ -2,6 +2,8 @@
 """What a call takes, and what it says of what it does not take: always a Python exception that names
 the argument, never a crash."""
 import ctypes
+import sys
+import types
 
 import kiln
 import numpy as np
@@ -167,6 +169,25 @@ def test_stream_reaches_the_producer():
         with pytest.raises(kiln.Error):  # its memory is the CPU's, and says so
             call(q=tensor, k=CudaTensor(X, device=(2, 0)), stream=given)
         assert tensor.asked[0]["stream"] == told
+
+
+@pytest.mark.parametrize("package, module, stream", [
+    ("torch", "torch.cuda", types.SimpleNamespace(cuda_stream=4711)),
+    ("cupy", "cupy.cuda", types.SimpleNamespace(ptr=4711)),
+    ("jax", "jax", None),
+])
+def test_the_frameworks_current_stream(monkeypatch, package, module, stream):
+    """That of the device that the tensor is on, where no stream is given; else the default stream."""
+    devices = []
+    stand_in = types.SimpleNamespace(current_stream=lambda device: devices.append(device) or stream,
+                                     get_current_stream=lambda: stream)
+    monkeypatch.setitem(sys.modules, module, stand_in)
+    of_package = type("Tensor", (Producer,), {"__module__": package})
+    tensor = of_package(X, device=(2, 3))
+    with pytest.raises(kiln.Error):  # its memory is the CPU's, and says so
+        call(q=tensor, k=of_package(X, device=(2, 3)))
+    assert tensor.asked[0]["stream"] == (4711 if stream else 1)
+    assert devices == ([3] if package == "torch" else [])
 
 
 def test_int_overflow_and_none_mean_what_they_say():

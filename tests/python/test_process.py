@@ -38,6 +38,17 @@ def test_import_opens_nothing():
         assert not [name for name in opened if name.startswith(library)], library
 
 
+def test_torchs_operators_come_with_torch():
+    pytest.importorskip("torch", reason="torch is not installed: tools/fetch_python.sh")
+    has = "print(torch._C._dispatch_has_kernel('kiln::qk_rmsnorm'))"
+    assert run(f"import torch, kiln; {has}") == "True\n"
+    assert run(f"import kiln, torch; {has}; kiln.register_torch_ops(); {has}") == "False\nTrue\n"
+    # As where torch is not installed: all but its operators is there.
+    assert run("import sys; sys.modules['torch'] = None; import kiln; print(kiln.stats()['compiles'])\n"
+               "try: kiln.register_torch_ops()\n"
+               "except ImportError as error: print(error.name)") == "0\ntorch\n"
+
+
 def test_main_is_jitctl():
     words = ["ops", "--json"]
     ours = subprocess.run([sys.executable, "-m", "kiln", *words], capture_output=True, check=True)
