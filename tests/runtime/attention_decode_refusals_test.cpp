@@ -15,16 +15,7 @@ namespace {
 using test::kF32;
 using test::Problem;
 
-class AttentionDecodeRefusals : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
-};
+class AttentionDecodeRefusals : public test::LlvmTest {};
 
 TEST_F(AttentionDecodeRefusals, SaysWhatDoesNotFit) {
   struct Case {

@@ -89,15 +89,9 @@ std::vector<DecodeCase> cases() {
       {"logits_dump", kSplit, variant("logits_dump", {{"Hq", "18"}}), {kCsr, kTokens}, kChecked}};
 }
 
-class AttentionDecodeSemantics : public testing::TestWithParam<DecodeCase> {
+class AttentionDecodeSemantics : public test::LlvmTest,
+                                 public testing::WithParamInterface<DecodeCase> {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void run(const char* arch, const char* implementation) {
     const Op& op = **find_op("attention_decode");
     for (const Values& call : GetParam().calls) {

@@ -21,15 +21,8 @@ using test::Table;
 
 constexpr double kBf16Weights = 0x1p-8;
 
-class AttentionDecodeSimtTest : public testing::Test {
+class AttentionDecodeSimtTest : public test::LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void call(const AttentionDecodeArgs& args, const std::string& expected) {
     CallOptions options;
     Selection selection;

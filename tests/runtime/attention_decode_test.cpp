@@ -28,15 +28,8 @@ using test::Sizes;
 using test::Table;
 using test::View;
 
-class AttentionDecodeTest : public testing::Test {
+class AttentionDecodeTest : public test::LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void call(const AttentionDecodeArgs& args) {
     const auto done = attention_decode(llvm().runtime(), args);
     ASSERT_TRUE(done) << done.error().message << done.error().log;

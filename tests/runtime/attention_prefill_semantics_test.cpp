@@ -66,15 +66,9 @@ std::vector<SemanticsCase> cases() {
            {with(kRagged, {{"softcap", "4"}, {"window_left", "20"}})}}};
 }
 
-class AttentionPrefillSemantics : public testing::TestWithParam<SemanticsCase> {
+class AttentionPrefillSemantics : public test::LlvmTest,
+                                  public testing::WithParamInterface<SemanticsCase> {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void run(const char* arch, const Values& shape, const Values& call) {
     const Op& op = **find_op("attention_prefill");
     const auto arguments = parse_arguments(op, with(shape, call));

@@ -87,15 +87,8 @@ struct Problem {
   }
 };
 
-class KdaDecodeTest : public testing::Test {
+class KdaDecodeTest : public test::LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void call(const KdaDecodeArgs& args) {
     const auto done = kda_decode(llvm().runtime(), args);
     ASSERT_TRUE(done) << done.error().message << done.error().log;

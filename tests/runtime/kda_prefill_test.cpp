@@ -78,16 +78,8 @@ struct Problem {
   }
 };
 
-class KdaPrefillTest : public testing::Test {
+class KdaPrefillTest : public test::LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
-
   // The recurrence, which gives the bits of kda_decode whatever the number of tokens.
   Runtime* runtime_ = &test::runtime_of("kda_prefill/cpu");
   CallOptions options_;

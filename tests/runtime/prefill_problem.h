@@ -129,15 +129,8 @@ struct Machine {
   const char* serves = "attention_prefill/cpu";
 };
 
-class AttentionPrefillTest : public testing::Test {
+class AttentionPrefillTest : public LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static LlvmRuntime& llvm() {
-    static LlvmRuntime instance;
-    return instance;
-  }
   static void call(const AttentionPrefillArgs& args, Machine machine = {}) {
     CallOptions options;
     Selection selection;

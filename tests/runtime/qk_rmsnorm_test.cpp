@@ -73,15 +73,8 @@ void expect_near(const StridedTensor& got, const std::vector<double>& expected) 
   EXPECT_TRUE(error.result().passed()) << error.result().bound_ratio;
 }
 
-class QkRmsnormTest : public testing::Test {
+class QkRmsnormTest : public test::LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void call(const QkRmsnormArgs& args) {
     const auto done = qk_rmsnorm(llvm().runtime(), args);
     ASSERT_TRUE(done) << done.error().message << done.error().log;

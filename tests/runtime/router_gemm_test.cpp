@@ -48,15 +48,8 @@ double norm_of(std::span<const double> row) {
   return std::sqrt(squares);
 }
 
-class RouterGemmTest : public testing::Test {
+class RouterGemmTest : public test::LlvmTest {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static void call(const RouterGemmArgs& args) {
     const auto done = router_gemm(llvm().runtime(), args);
     ASSERT_TRUE(done) << done.error().message << done.error().log;

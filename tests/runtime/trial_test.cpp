@@ -22,16 +22,8 @@ void PrintTo(const TrialCase& one, std::ostream* out) {
   *out << one.name;
 }
 
-class TrialTest : public testing::TestWithParam<TrialCase> {
+class TrialTest : public test::LlvmTest, public testing::WithParamInterface<TrialCase> {
  protected:
-  void SetUp() override {
-    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
-  }
-  // One cache for all cases: they ask for few kernels.
-  static test::LlvmRuntime& llvm() {
-    static test::LlvmRuntime instance;
-    return instance;
-  }
   static std::unique_ptr<Trial> make(const TrialCase& one, std::uint64_t seed) {
     std::istringstream words(one.op);
     std::string word;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "kiln/runtime.h"
 #include "templates/device/kiln/cpu_abi.h"
@@ -67,6 +68,19 @@ class LlvmRuntime {
   std::shared_ptr<TempFolder> folder_;
   std::unique_ptr<Runtime> runtime_;
   std::string why_not_;
+};
+
+// Tests that call ops on the CPU or the SIMT machine. All of a program share one cache, since they
+// ask for few kernels; they are skipped where there is no LLVM.
+class LlvmTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!llvm().available()) GTEST_SKIP() << llvm().why_not();
+  }
+  static LlvmRuntime& llvm() {
+    static LlvmRuntime instance;
+    return instance;
+  }
 };
 
 }  // namespace kiln::test
