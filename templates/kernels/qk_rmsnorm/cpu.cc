@@ -18,8 +18,9 @@ using Table = StorageType<shape::rope_table_is::bf16, shape::rope_table_is::f16>
 
 constexpr bool kRotates = !shape::rope_is::none;
 constexpr int kHalf = shape::rotary / 2;
-// Chains of additions under way at once, to cover the latency of one.
-constexpr int kChains = 4;
+// Pairs of vectors under way at once, to cover the latency of an addition.
+constexpr int kPairs = 2;
+constexpr int kPairLanes = 2 * vector_lanes;
 constexpr int kLineBytes = 64;
 constexpr int kSizeMax = shape::Nq > shape::Nk ? shape::Nq : shape::Nk;
 
@@ -32,21 +33,23 @@ static_assert(sizeof(Scratch) <= kKilnCpuScratchBytes, "the host lends that much
 
 template <int n>
 KILN_DEVICE float sum_of_squares(const Io* x) {
-  constexpr int kStep = kChains * vector_lanes;
+  constexpr int kStep = kPairs * kPairLanes;
   constexpr int kStepped = n / kStep * kStep;
   constexpr int kWhole = n / vector_lanes * vector_lanes;
-  Floats sums[kChains] = {};
+  FloatsPair sums[kPairs] = {};
   for (int i = 0; i < kStepped; i += kStep) {
-    for (int c = 0; c < kChains; ++c) {
-      const Floats v = load(x + i + c * vector_lanes);
-      sums[c] = fma(v, v, sums[c]);
+    for (int c = 0; c < kPairs; ++c) {
+      const FloatsPair v = load_pair<Io>(x + i + c * kPairLanes);
+      sums[c].one = fma(v.one, v.one, sums[c].one);
+      sums[c].two = fma(v.two, v.two, sums[c].two);
     }
   }
+  Floats total = (sums[0].one + sums[0].two) + (sums[1].one + sums[1].two);
   for (int i = kStepped; i < kWhole; i += vector_lanes) {
     const Floats v = load(x + i);
-    sums[0] = fma(v, v, sums[0]);
+    total = fma(v, v, total);
   }
-  float sum = horizontal_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  float sum = horizontal_sum(total);
   for (int i = kWhole; i < n; ++i) sum = fma(to_float(x[i]), to_float(x[i]), sum);
   return sum;
 }
@@ -57,11 +60,23 @@ KILN_DEVICE void norm_vector(const Io* in, Out* out, const Weight* weight, float
                              const Io* next) {
   const float factor = rsqrt(divide(sum_of_squares<n>(in), static_cast<float>(n)) + eps);
   constexpr float kBias = shape::weight_bias ? 1.0f : 0.0f;
+  constexpr int kStep = kPairs * kPairLanes;
+  constexpr int kStepped = n / kStep * kStep;
   constexpr int kWhole = n / vector_lanes * vector_lanes;
-  for (int i = 0; i < kWhole; i += vector_lanes) {
+  for (int i = 0; i < kStepped; i += kStep) {
+    FloatsPair normed[kPairs];
+    for (int c = 0; c < kPairs; ++c) {
+      const int at = i + c * kPairLanes;
+      prefetch(next + at);
+      const FloatsPair x = load_pair<Io>(in + at), w = load_pair<Io>(weight + at);
+      normed[c] = {x.one * Floats(factor) * (w.one + Floats(kBias)),
+                   x.two * Floats(factor) * (w.two + Floats(kBias))};
+    }
+    store_pairs<Io, Out, kPairs>({out + i, out + i + kPairLanes}, normed);
+  }
+  for (int i = kStepped; i < kWhole; i += vector_lanes) {
     prefetch(next + i);
-    const Floats w = load(weight + i) + Floats(kBias);
-    store(out + i, load(in + i) * Floats(factor) * w);
+    store(out + i, load(in + i) * Floats(factor) * (load(weight + i) + Floats(kBias)));
   }
   for (int i = kWhole; i < n; ++i) {
     out[i] = from_float<Out>(to_float(in[i]) * factor * (to_float(weight[i]) + kBias));

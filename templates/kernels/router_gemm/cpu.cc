@@ -54,7 +54,9 @@ KILN_DEVICE float tail_products(const Io* a, const Io* w) {
 // The outputs of four experts and of all `tokens` tokens, which are few.
 template <int tokens>
 KILN_DEVICE void few_tokens(const RouterGemmParams& p, int expert) {
-  // Far enough to cover the memory's latency at the rate that one core reads.
+  // Far enough to cover the memory's latency at the rate that one core reads; into the second
+  // level, so that four streams don't push each other out of the first: 0.85 of what memory reads,
+  // not 0.75.
   constexpr int kAheadBytes = 1024;
   const ExpertRows rows = expert_rows(p, expert);
   Floats sums[tokens][kExperts] = {};
@@ -65,7 +67,7 @@ KILN_DEVICE void few_tokens(const RouterGemmParams& p, int expert) {
 #pragma clang loop unroll(full)
     for (int e = 0; e < kExperts; ++e) {
       const FloatsPair w = load_pair<Io>(rows.w[e] + k);
-      prefetch(reinterpret_cast<const char*>(rows.w[e] + k) + kAheadBytes);
+      prefetch_far(reinterpret_cast<const char*>(rows.w[e] + k) + kAheadBytes);
 #pragma clang loop unroll(full)
       for (int t = 0; t < tokens; ++t) {
         sums[t][e] = fma(a[t].two, w.two, fma(a[t].one, w.one, sums[t][e]));
