@@ -222,10 +222,7 @@ KILN_DEVICE Floats4 horizontal_sums(Floats a, Floats b, Floats c, Floats d) {
   return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
-// Asks for the cache line at `address`, which will be read and then written.
-KILN_DEVICE void prefetch_for_write(const void* address) {
-  __builtin_prefetch(address, 1, 3);
-}
+// Asks for the cache line at `address`.
 KILN_DEVICE void prefetch(const void* address) {
   __builtin_prefetch(address, 0, 3);
 }
