@@ -3,10 +3,10 @@
 // heads of query tokens) that share a key/value head. Per step of 64 tokens: products of four
 // tokens at a time with a few rows, weights, then the values, a block of columns at a time. While
 // the products are computed the step's values are asked for, and while the values are added the
-// next step's keys: the rows of one head lie far apart, where the caches' own prefetchers do not
-// follow.
+// next step's keys: the caches' own prefetchers do not follow from page to page of the cache.
 #include "kiln/cpu.h"
 #include "attention_decode/cpu_job.h"
+#include "attention_decode/cpu_values.h"
 #include "attention_decode/logits.h"
 #include "attention_decode/params.h"
 #include "attention_decode/split_range.h"
@@ -88,30 +88,40 @@ KILN_DEVICE void multiply(const Scratch& scratch, const Kv* const* keys, int row
   }
 }
 
-// The products of `rows` rows from `row` on with kTokens tokens from `t` on.
+// The products of `rows` rows from `row` on with kTokens tokens from `t` on. Returns the row after
+// them.
 template <int rows>
-KILN_DEVICE void score_block(Scratch& scratch, const Rows& at, int row, int t) {
+KILN_DEVICE int score_block(Scratch& scratch, const Kv* const* keys, int row, int t) {
   Floats sums[rows][kTokens] = {};
-  multiply(scratch, at.keys + t, row, sums);
+  multiply(scratch, keys, row, sums);
 #pragma clang loop unroll(full)
   for (int h = 0; h < rows; ++h) {
     const Floats4 scores = horizontal_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3]);
     __builtin_memcpy(scratch.weights[row + h] + t, &scores, sizeof scores);
   }
+  return row + rows;
 }
 
-KILN_DEVICE void score_step(Scratch& scratch, const Rows& at, int base, int rows) {
+// A few tokens at a time of all heads, as they lie in memory.
+KILN_DEVICE void score_step(const AttentionDecodeParams& p, Scratch& scratch, const Rows& at,
+                            int heads, int rows) {
   for (int t = 0; t < at.count; t += kTokens) {
-    if constexpr (!shape::v_in_k) {  // else the values come with the keys
-      for (int r = 0; r < kTokens; ++r) {
-        for (int i = 0; i < shape::D_vo; i += kLineElements) prefetch_far(at.values[t + r] + i);
+    const Kv* keys[kTokens];
+    for (int r = 0; r < kTokens; ++r) keys[r] = at.keys[t + r];
+    int row = 0;
+    for (int i = 0; i < heads; ++i) {
+      if constexpr (!shape::v_in_k) {  // else the values come with the keys
+        for (int r = 0; r < kTokens; ++r) {
+          const Kv* value = at.values[t + r] + i * p.v.head_stride;
+          for (int c = 0; c < shape::D_vo; c += kLineElements) prefetch_far(value + c);
+        }
       }
+      const int end = row + rows;
+      while (row + kRowBlock <= end) row = score_block<kRowBlock>(scratch, keys, row, t);
+      while (row + 2 <= end) row = score_block<2>(scratch, keys, row, t);
+      if (row < end) row = score_block<1>(scratch, keys, row, t);
+      for (int r = 0; r < kTokens; ++r) keys[r] += p.k.head_stride;
     }
-    int row = base;
-    const int end = base + rows;
-    for (; row + kRowBlock <= end; row += kRowBlock) score_block<kRowBlock>(scratch, at, row, t);
-    for (; row + 2 <= end; row += 2) score_block<2>(scratch, at, row, t);
-    if (row < end) score_block<1>(scratch, at, row, t);
   }
 }
 
@@ -176,69 +186,6 @@ KILN_DEVICE void weigh_step(const AttentionDecodeParams& p, const Job& job, int 
   }
 }
 
-// Adds the step's values to the sums of `rows` rows from `row` on, for one block of columns. The
-// first rows of a step also ask for the next keys, an equal part of them with each block: as many
-// requests at once as memory can have under way, never a burst.
-template <int rows, bool ahead>
-KILN_DEVICE void add_block(Scratch& scratch, const Rows& at, const Rows& next, int row, int block) {
-  constexpr int kAhead = ceil_div(shape::D_qk, kLineElements * kColumnBlocks);  // cache lines
-  const int column = block * kBlockColumns;
-  Floats sums[rows][kColumnVectors];
-#pragma clang loop unroll(full)
-  for (int h = 0; h < rows; ++h) {
-#pragma clang loop unroll(full)
-    for (int c = 0; c < kColumnVectors; ++c) {
-      const float* from = scratch.sums[row + h] + column + c * vector_lanes;
-      sums[h][c] = load(from) * Floats(scratch.factors[row + h]);
-    }
-  }
-  for (int t = 0; t < at.count; ++t) {
-    if constexpr (ahead) {
-      const Kv* key = next.keys[t] + block * kAhead * kLineElements;
-      for (int i = 0; i < kAhead; ++i) prefetch_far(key + i * kLineElements);
-    }
-    Floats values[kColumnVectors];
-#pragma clang loop unroll(full)
-    for (int c = 0; c < kColumnVectors; ++c) {
-      values[c] = load(at.values[t] + column + c * vector_lanes);
-    }
-#pragma clang loop unroll(full)
-    for (int h = 0; h < rows; ++h) {
-      const Floats weight(scratch.weights[row + h][t]);
-#pragma clang loop unroll(full)
-      for (int c = 0; c < kColumnVectors; ++c) sums[h][c] = fma(weight, values[c], sums[h][c]);
-    }
-  }
-#pragma clang loop unroll(full)
-  for (int h = 0; h < rows; ++h) {
-#pragma clang loop unroll(full)
-    for (int c = 0; c < kColumnVectors; ++c) {
-      store(scratch.sums[row + h] + column + c * vector_lanes, sums[h][c]);
-    }
-  }
-}
-
-template <int rows>
-KILN_DEVICE int add_rows(Scratch& scratch, const Rows& at, const Rows& next, int row, int base,
-                         int block) {
-  if (row == base) {
-    add_block<rows, true>(scratch, at, next, row, block);
-  } else {
-    add_block<rows, false>(scratch, at, next, row, block);
-  }
-  return row + rows;
-}
-
-KILN_DEVICE void add_step(Scratch& scratch, const Rows& at, const Rows& next, int base, int rows) {
-  const int end = base + rows;
-  for (int block = 0; block < kColumnBlocks; ++block) {
-    int row = base;
-    while (row + kRowBlock <= end) row = add_rows<kRowBlock>(scratch, at, next, row, base, block);
-    while (row + 2 <= end) row = add_rows<2>(scratch, at, next, row, base, block);
-    if (row < end) add_rows<1>(scratch, at, next, row, base, block);
-  }
-}
-
 KILN_DEVICE void store_row(const AttentionDecodeParams& p, i64 n, int token, int head,
                            const float* sums, const RowEnd& end, float scale) {
   const Floats share(end.share * scale);
@@ -285,27 +232,25 @@ KILN_DEVICE Job heads_on(const Job& job, int i) {
   return other;
 }
 
-// The items of `heads` neighbouring key/value heads together, step by step and in each step head by
-// head: in a page of the usual layout their rows lie side by side, so that a step's memory pages
-// are looked up and opened once for all of them.
+// The items of `heads` neighbouring key/value heads together: in a page of the usual layout their
+// rows lie side by side. Memory is read, and asked for, in the order in which it lies there; head
+// after head, the same bytes took a third longer. `following`: whose first keys to ask for at last.
 KILN_DEVICE void run_items(const AttentionDecodeParams& p, const Job& job, int heads,
-                           Scratch& scratch) {
+                           const Job& following, Scratch& scratch) {
   if (p.splits > 1 && job.tokens.begin >= job.tokens.end) return;  // the merge does not look here
   for (int i = 0; i < heads; ++i) start_item(p, heads_on(job, i), scratch);
   Rows steps[2];
   int current = 0;
   find_rows(p, job, job.tokens.begin, steps[0]);
   for (int first = job.tokens.begin; first < job.tokens.end; first += kTile) {
-    for (int i = 0; i < heads; ++i) {
-      const int next = current ^ 1;
-      const bool last = i + 1 == heads;
-      find_rows(p, heads_on(job, last ? 0 : i + 1), last ? first + kTile : first, steps[next]);
-      const int base = i * job.rows;
-      score_step(scratch, steps[current], base, job.rows);
-      weigh_step(p, heads_on(job, i), first, steps[current].count, scratch);
-      add_step(scratch, steps[current], steps[next], base, job.rows);
-      current = next;
-    }
+    const Rows& step = steps[current];
+    current ^= 1;
+    const bool last = first + kTile >= job.tokens.end;
+    find_rows(p, last ? following : job, last ? following.tokens.begin : first + kTile,
+              steps[current]);
+    score_step(p, scratch, step, heads, job.rows);
+    for (int i = 0; i < heads; ++i) weigh_step(p, heads_on(job, i), first, step.count, scratch);
+    add_step(p, scratch, step, steps[current], heads, job.rows);
   }
   for (int i = 0; i < heads; ++i) finish_item(p, heads_on(job, i), scratch);
 }
@@ -368,11 +313,14 @@ KILN_CPU_KERNEL(attention_decode_cpu_split, host, params, first, last) {
   using namespace attention_decode_detail;
   const AttentionDecodeParams& p = *static_cast<const AttentionDecodeParams*>(params);
   Scratch& scratch = *static_cast<Scratch*>(host->scratch);
+  Job job = find_job(p, first);
   for (i64 item = first; item < last;) {
-    const Job job = find_job(p, item);
     const int heads = heads_together(p, job, last - item);
-    run_items(p, job, heads, scratch);
     item += heads;
+    Job following = find_job(p, min(item, last - 1));
+    if (item == last) following.tokens.begin = following.tokens.end;
+    run_items(p, job, heads, following, scratch);
+    job = following;
   }
 }
 

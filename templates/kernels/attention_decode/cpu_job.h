@@ -18,6 +18,7 @@ using Kv = CacheType<shape::kv_is::f16, shape::kv_is::e4m3, shape::kv_is::e5m2>;
 
 constexpr int kTile = kSplitStep;                    // tokens of a step
 constexpr int kTokens = 4;                           // whose products are computed at once
+constexpr int kPartTokens = 16;                      // whose values are added head by head
 constexpr int kLineElements = 64 / int{sizeof(Kv)};  // of a cache line
 
 constexpr int kGroupHeads = shape::Hq / shape::Hkv;  // query heads that share a key/value head
